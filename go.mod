@@ -1,0 +1,3 @@
+module detections
+
+go 1.26.0

@@ -1,0 +1,113 @@
+package media
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Job is what a Decoder is asked to do.
+type Job struct {
+	// Views to deliver of every picked frame; at least one.
+	Views []View
+	// Sample is the rule in force from the first frame.
+	Sample Sample
+	// Picture says that the input is one still picture (POST /detect).
+	Picture bool
+	// Live says that the input is a live feed: never wait for an index.
+	Live bool
+	// Container names the format when the bytes cannot be recognised by
+	// themselves (raw streams); empty: recognise it. See Containers.
+	Container string
+	// FPS is the frame rate of a raw stream without time stamps; 0: 25.
+	FPS float64
+}
+
+// Decoder is a running job. Grow, Configure and Close may be called from any
+// goroutine; Next from one at a time.
+type Decoder interface {
+	// Grow tells that the input now has size bytes, and whether that is all.
+	Grow(size int64, final bool)
+	// Configure changes the sampling rule from the next decoded frame on. The
+	// change comes back in order as an Output with the same id.
+	Configure(id uint32, rule Sample)
+	// Next returns what comes out next, or io.EOF after the last output, or an
+	// *Error. After an error or EOF the counters of Stats are final.
+	Next(ctx context.Context) (Output, error)
+	// Stats returns the cumulative counters as of the last output.
+	Stats() DecodeStats
+	// Close ends the job at once. Frames that are still held stay valid until released.
+	Close() error
+}
+
+// Output is one thing out of a Decoder: exactly one field is set.
+type Output struct {
+	Frame   *Frame
+	Stream  *StreamInfo
+	Rule    *RuleChange
+	Waiting Waiting
+}
+
+// RuleChange says from which frame a new sampling rule holds.
+type RuleChange struct {
+	ID   uint32
+	From int64
+}
+
+// Waiting names what a decoder waits for before it can begin.
+type Waiting string
+
+// WaitingForIndex: an MP4 whose index is behind the media data cannot be decoded
+// before the index has arrived.
+const WaitingForIndex Waiting = "waiting_for_index"
+
+// StreamInfo is what was recognised of the input.
+type StreamInfo struct {
+	Container string        `json:"container"`
+	Codec     string        `json:"codec"`
+	Width     int           `json:"width"`
+	Height    int           `json:"height"`
+	FrameRate float64       `json:"frame_rate,omitempty"`
+	Duration  time.Duration `json:"duration,omitempty"`
+	Rotation  int           `json:"rotation,omitempty"` // degrees clockwise: 0, 90, 180, 270
+}
+
+// DecodeStats are cumulative counters of one job.
+type DecodeStats struct {
+	// Decoded pictures, picked or not.
+	Decoded int64
+	// Picked pictures, delivered as frames.
+	Picked int64
+	// Undecoded access units, by reason.
+	Undecoded Undecoded
+}
+
+// Undecoded counts access units that gave no picture.
+type Undecoded struct {
+	Corrupt    int64 `json:"corrupt"`     // the decoder refused it
+	NoKeyframe int64 `json:"no_keyframe"` // it came before the first key frame
+}
+
+// Total is the sum over all reasons.
+func (u Undecoded) Total() int64 { return u.Corrupt + u.NoKeyframe }
+
+// The kinds of failure of a decoder; an *Error wraps one of them.
+var (
+	ErrUnsupported = errors.New("unsupported media")     // not a container or codec that is offered
+	ErrDecode      = errors.New("decoding failed")       // recognised, but no usable picture in it, or the worker died
+	ErrStalled     = errors.New("decoding stalled")      // no progress although there was input
+	ErrTooLarge    = errors.New("media too large")       // above a limit on pixels, rate, streams or memory
+	ErrInput       = errors.New("input cannot be read")  // our own storage failed, not the client's bytes
+	ErrStarting    = errors.New("decoder did not start") // our own process could not be started
+)
+
+// Error is why a decoder ended, in words for the client.
+type Error struct {
+	Kind    error // one of the Err… values above
+	Message string
+}
+
+func (e *Error) Error() string { return e.Message }
+
+// Unwrap returns the kind.
+func (e *Error) Unwrap() error { return e.Kind }
