@@ -1,0 +1,295 @@
+package wire
+
+import (
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"detections/infer"
+)
+
+// Type is the "type" of a message from the hub.
+type Type string
+
+// The types. The first four are numbered.
+const (
+	TypeDetections Type = "detections"
+	TypeConfigured Type = "configured"
+	TypeSegment    Type = "segment"
+	TypeEnd        Type = "end"
+	TypeStarted    Type = "started"
+	TypeAck        Type = "ack"
+	TypeProgress   Type = "progress"
+	TypeState      Type = "state"
+	TypeError      Type = "error"
+	TypeGoAway     Type = "goaway"
+	TypePong       Type = "pong"
+)
+
+// Event is a numbered message, encoded once for all doors.
+type Event struct {
+	Offset uint64
+	Type   Type
+	// Empty says that it is a result without any detection.
+	Empty bool
+	// Message is the JSON object that clients are sent. Nobody may change it.
+	Message []byte
+}
+
+// Millis is a time or duration in milliseconds with three decimals.
+type Millis time.Duration
+
+// MarshalJSON writes 12.345.
+func (m Millis) MarshalJSON() ([]byte, error) {
+	us := time.Duration(m).Round(time.Microsecond).Microseconds()
+	return strconv.AppendFloat(nil, float64(us)/1000, 'f', 3, 64), nil
+}
+
+// UnmarshalJSON reads a number of milliseconds.
+func (m *Millis) UnmarshalJSON(b []byte) error {
+	var f float64
+	if err := json.Unmarshal(b, &f); err != nil {
+		return err
+	}
+	*m = Millis(f * float64(time.Millisecond))
+	return nil
+}
+
+// Decimal is a number with at most four decimals.
+type Decimal float32
+
+// MarshalJSON rounds to four decimals and writes no trailing zeros.
+func (d Decimal) MarshalJSON() ([]byte, error) {
+	b := strconv.AppendFloat(nil, float64(d), 'f', 4, 32)
+	for b[len(b)-1] == '0' {
+		b = b[:len(b)-1]
+	}
+	if b[len(b)-1] == '.' {
+		b = b[:len(b)-1]
+	}
+	return b, nil
+}
+
+// Detection is one object in a frame.
+type Detection struct {
+	Class      int        `json:"class"`
+	Label      string     `json:"label"`
+	Confidence Decimal    `json:"confidence"`
+	Box        [4]Decimal `json:"box"`
+	Track      int64      `json:"track,omitempty"`
+}
+
+// NewDetections gives the client's form of detections of one model.
+func NewDetections(m *infer.Model, dets []infer.Detection) []Detection {
+	out := make([]Detection, len(dets))
+	for i, d := range dets {
+		out[i] = Detection{
+			Class: d.Class, Label: m.Label(d.Class), Confidence: Decimal(d.Confidence), Track: d.Track,
+			Box: [4]Decimal{Decimal(d.Box.X), Decimal(d.Box.Y), Decimal(d.Box.W), Decimal(d.Box.H)},
+		}
+	}
+	return out
+}
+
+// Timing says where a result's time went, in ms.
+type Timing struct {
+	Receive Millis `json:"receive"` // last needed byte arrived → decoder took it up
+	Decode  Millis `json:"decode"`  // decoding and scaling
+	Queue   Millis `json:"queue"`   // pixels ready → bound to a batch
+	Infer   Millis `json:"infer"`   // batch formed → detections ready
+	Total   Millis `json:"total"`   // last needed byte arrived → result in the timeline
+}
+
+// Detections is the result of one sampled frame.
+type Detections struct {
+	Type       Type        `json:"type"`
+	Offset     uint64      `json:"offset"`
+	Frame      int64       `json:"frame"`
+	PTS        Millis      `json:"pts_ms"`
+	Width      int         `json:"width"`
+	Height     int         `json:"height"`
+	Detections []Detection `json:"detections"`
+	Model      string      `json:"model"`
+	Error      *Failure    `json:"error,omitempty"`
+	Timing     Timing      `json:"timing"`
+}
+
+// Failure says why one frame has no result.
+type Failure struct {
+	Code Code `json:"code"`
+}
+
+// Configured tells the configuration and engine in force from a frame on.
+type Configured struct {
+	Type   Type           `json:"type"`
+	Offset uint64         `json:"offset"`
+	ID     string         `json:"id,omitempty"`
+	Frame  int64          `json:"frame"`
+	Mode   Mode           `json:"mode"`
+	Sample Sample         `json:"sample"`
+	Detect DetectInForce  `json:"detect"`
+	Track  bool           `json:"track"`
+	Model  ModelRef       `json:"model"`
+	Engine infer.Identity `json:"engine"`
+}
+
+// DetectInForce is Detect with every field set.
+type DetectInForce struct {
+	Threshold Decimal  `json:"threshold"`
+	IoU       Decimal  `json:"iou"`
+	Labels    []string `json:"labels"` // null: all
+}
+
+// ModelRef names a model.
+type ModelRef struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+}
+
+// Outcome is how a session ended.
+type Outcome string
+
+// The outcomes.
+const (
+	Done      Outcome = "done"
+	Cancelled Outcome = "cancelled"
+	Failed    Outcome = "failed"
+)
+
+// End is the last event of every session.
+type End struct {
+	Type        Type       `json:"type"`
+	Offset      uint64     `json:"offset"`
+	Outcome     Outcome    `json:"outcome"`
+	Code        Code       `json:"code,omitempty"`
+	Message     string     `json:"message,omitempty"`
+	MediaSHA256 string     `json:"media_sha256,omitempty"`
+	Bytes       int64      `json:"bytes"`
+	Accounting  Accounting `json:"accounting"`
+}
+
+// Accounting says what became of every frame:
+// decoded = inferred + skipped + Σ dropped + Σ failed + pending.
+// Beside it stands undecoded, in access units that gave no picture.
+type Accounting struct {
+	Decoded   int64            `json:"decoded"`
+	Inferred  int64            `json:"inferred"`
+	Skipped   int64            `json:"skipped"` // not picked by the sampling rule
+	Dropped   map[string]int64 `json:"dropped"`
+	Failed    map[string]int64 `json:"failed"`
+	Pending   int64            `json:"pending"`
+	Undecoded map[string]int64 `json:"undecoded"`
+}
+
+// Started answers start, resume and watch.
+type Started struct {
+	Type      Type   `json:"type"`
+	Session   string `json:"session"`
+	Token     string `json:"token,omitempty"` // secret, for the feeder only
+	Epoch     string `json:"epoch"`
+	Offset    uint64 `json:"offset"` // events up to here are not sent again
+	Bytes     int64  `json:"bytes"`  // send the media from this byte
+	Recovered bool   `json:"recovered"`
+	Known     bool   `json:"known"`
+	// Model is missing while no engine is ready; the configured event names it.
+	Model  *StartedModel  `json:"model,omitempty"`
+	Limits *StartedLimits `json:"limits,omitempty"`
+}
+
+// StartedModel is the model a session begins with.
+type StartedModel struct {
+	ModelRef
+	Labels []string `json:"labels"`
+}
+
+// StartedLimits is what a feeder must keep to.
+type StartedLimits struct {
+	Window  int64 `json:"window"`  // bytes beyond the last ack
+	Message int64 `json:"message"` // bytes of one binary message
+	Bytes   int64 `json:"bytes"`   // bytes of the whole media
+}
+
+// Ack says that the first Bytes bytes are durable.
+type Ack struct {
+	Type  Type  `json:"type"`
+	Bytes int64 `json:"bytes"`
+}
+
+// Progress is sent at most once a second.
+type Progress struct {
+	Type       Type       `json:"type"`
+	Offset     uint64     `json:"offset"`
+	Bytes      int64      `json:"bytes"`
+	Accounting Accounting `json:"accounting"`
+	Percent    *Decimal   `json:"percent,omitempty"`
+	ETA        *Millis    `json:"eta_ms,omitempty"`
+}
+
+// StateName is what a session is doing.
+type StateName string
+
+// The states.
+const (
+	WaitingForEngine   StateName = "waiting_for_engine"
+	WaitingForIndex    StateName = "waiting_for_index"
+	WaitingForCapacity StateName = "waiting_for_capacity"
+	WaitingForBytes    StateName = "waiting_for_bytes"
+	Running            StateName = "running"
+	Lingering          StateName = "lingering"
+	Ended              StateName = "ended"
+)
+
+// State is sent when the state changes.
+type State struct {
+	Type  Type      `json:"type"`
+	State StateName `json:"state"`
+	AI    *AI       `json:"ai,omitempty"`
+}
+
+// AI is how far the engine is.
+type AI struct {
+	Availability string   `json:"availability"`
+	Percent      *Decimal `json:"percent,omitempty"`
+	ETA          *Millis  `json:"eta_ms,omitempty"`
+}
+
+// ErrorMessage reports a failure on a connection.
+type ErrorMessage struct {
+	Type      Type   `json:"type"`
+	Code      Code   `json:"code"`
+	Message   string `json:"message"`
+	Temporary bool   `json:"temporary"`
+	Fatal     bool   `json:"fatal"`
+}
+
+// GoAway asks the client to leave.
+type GoAway struct {
+	Type   Type   `json:"type"`
+	Action string `json:"action"` // resume, reconnect, stop
+	Retry  Millis `json:"retry_ms"`
+}
+
+// Pong answers Ping.
+type Pong struct {
+	Type Type            `json:"type"`
+	T    json.RawMessage `json:"t,omitempty"`
+}
+
+// Picture is the answer to POST /detect.
+type Picture struct {
+	Width      int         `json:"width"`
+	Height     int         `json:"height"`
+	Model      string      `json:"model"`
+	Detections []Detection `json:"detections"`
+	Timing     Timing      `json:"timing"`
+}
+
+// Encode gives the JSON of a message of this package. It cannot fail: the types hold no
+// value that JSON lacks.
+func Encode(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic("wire: " + err.Error())
+	}
+	return b
+}
