@@ -1,21 +1,161 @@
 package infer
 
-import "detections/media"
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"detections/media"
+)
 
 // Request is one frame bound to a batch. The batcher owns the frame from Take on
 // and releases it as soon as its pixels are in the batch tensor.
 type Request struct {
 	Frame  *media.Frame
-	Detect *Detect
+	Detect *Detect // nil: the defaults
 }
 
 // Source is a session's side of the ready list.
 type Source interface {
 	// Take hands over the next frame to infer: the newest of a live session, the
 	// next of a file. ok is false if there is none (any more); more says that
-	// another one waits already. It must not block.
+	// another one waits already. It must not block. One runner at a time calls it.
 	Take() (r Request, more, ok bool)
 	// Done answers a taken frame, exactly once, from the runner's goroutine and in
 	// any order. r is valid during the call only. It must not block.
 	Done(f media.FrameInfo, r *Result)
+}
+
+// The kinds of Result.Err.
+var (
+	ErrView   = errors.New("frame does not have the view that the model needs")
+	ErrEngine = errors.New("engine failed")
+)
+
+// BatcherConfig is what a Batcher is built from.
+type BatcherConfig struct {
+	// Engines of one model, at least one; each gets its own runner. The Batcher
+	// owns them from a successful NewBatcher on.
+	Engines []Engine
+	// MaxBatch bounds the images of one run. 0: the engines' own limits.
+	MaxBatch int
+	// Logger; nil: nothing is logged.
+	Logger *slog.Logger
+	// OnRun is told of every Engine.Run, from the runners' goroutines. It must not
+	// block. nil: nobody is told.
+	OnRun func(Run)
+}
+
+// Run is one call of Engine.Run. The images of a batch that failed are run once
+// more, each alone; those are runs of their own.
+type Run struct {
+	Images  int
+	Wait    time.Duration // longest time that a place of this batch had been in the ready list
+	Convert time.Duration // pixels into the tensor, all images
+	Infer   time.Duration // Engine.Run
+	Post    time.Duration // heads, NMS and Done, all images
+	Err     error
+}
+
+// BatcherStats are a Batcher's counters.
+type BatcherStats struct {
+	Ready  int   // places in the ready list now
+	Idle   int   // runners that wait for work now
+	Runs   int64 // calls of Engine.Run
+	Images int64 // frames answered with a result
+	Failed int64 // frames answered with an error
+}
+
+// Batcher shares engines among sources. A source Joins, and tells with
+// [Place.Ready] that it has a frame; an idle runner takes the next batch at once,
+// round robin over the ready places, one frame a turn.
+type Batcher struct {
+	// Static after construction.
+	model   *Model
+	log     *slog.Logger
+	onRun   func(Run)
+	engines []Engine
+	runners sync.WaitGroup
+
+	images, failed, runs atomic.Int64
+
+	// Guarded by mu.
+	mu     sync.Mutex
+	work   sync.Cond // a place is ready, or closed
+	taken  sync.Cond // a Take has returned
+	ready  placeList
+	idle   int // runners in work.Wait, those just woken included
+	closed bool
+
+	close func() error
+}
+
+// NewBatcher starts one runner per engine.
+func NewBatcher(c BatcherConfig) (*Batcher, error) {
+	if len(c.Engines) == 0 {
+		return nil, errors.New("batcher: no engine")
+	}
+	if c.MaxBatch < 0 {
+		return nil, fmt.Errorf("batcher: largest batch of %d images", c.MaxBatch)
+	}
+	b := &Batcher{model: c.Engines[0].Model(), log: c.Logger, onRun: c.OnRun, engines: c.Engines}
+	if b.model.Head == nil {
+		return nil, fmt.Errorf("batcher: model %s has no head", b.model.Ref())
+	}
+	for _, e := range c.Engines {
+		if m := e.Model(); m.SHA256 != b.model.SHA256 || m.Input != b.model.Input {
+			return nil, fmt.Errorf("batcher: engines of different models: %s and %s", b.model.Ref(), m.Ref())
+		}
+	}
+	if b.log == nil {
+		b.log = slog.New(slog.DiscardHandler)
+	}
+	if b.onRun == nil {
+		b.onRun = func(Run) {}
+	}
+	b.work.L, b.taken.L = &b.mu, &b.mu
+	b.close = sync.OnceValue(b.shut)
+	pixels := NewNormalizer(b.model.Input)
+	for _, e := range c.Engines {
+		size := e.MaxBatch()
+		if c.MaxBatch > 0 {
+			size = min(size, c.MaxBatch)
+		}
+		r := newRunner(b, e, pixels, size)
+		b.runners.Go(r.loop)
+	}
+	return b, nil
+}
+
+// Model is what the engines run.
+func (b *Batcher) Model() *Model { return b.model }
+
+// Stats returns the counters as of now.
+func (b *Batcher) Stats() BatcherStats {
+	b.mu.Lock()
+	s := BatcherStats{Ready: b.ready.len, Idle: b.idle}
+	b.mu.Unlock()
+	s.Runs, s.Images, s.Failed = b.runs.Load(), b.images.Load(), b.failed.Load()
+	return s
+}
+
+// Close begins no new batch, waits for the runs in flight, whose frames are still
+// answered, and closes the engines. Frames that nobody took stay with their
+// sources. It must not be called from Take, Done or OnRun.
+func (b *Batcher) Close() error { return b.close() }
+
+func (b *Batcher) shut() error {
+	b.mu.Lock()
+	b.closed = true
+	b.work.Broadcast()
+	b.mu.Unlock()
+	b.runners.Wait()
+	var errs []error
+	for _, e := range b.engines {
+		errs = append(errs, e.Close())
+	}
+	return errors.Join(errs...)
 }

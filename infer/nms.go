@@ -1,0 +1,139 @@
+package infer
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Limits of NMS. They bound the time that one frame can cost when a session asks
+// for a very low threshold; at 0.05 a crowded street has far fewer candidates.
+const (
+	// MaxCandidates is how many candidates, the best, compete.
+	MaxCandidates = 4096
+	// MaxDetections is how many are kept.
+	MaxDetections = 1000
+)
+
+// NMS is greedy non-maximum suppression per class. Its memory is used again, so
+// that it does not allocate once it has seen as many candidates. The zero value
+// is ready for use by one goroutine.
+type NMS struct {
+	order []ranked
+	kept  []Candidate
+	prev  []int32 // previous kept candidate of the same class, by index in kept; -1: none
+	last  []int32 // last kept candidate by class; -1: none
+}
+
+// ranked is a candidate with its place among those that came in.
+type ranked struct {
+	Candidate
+	at int32
+}
+
+// Keep returns the candidates that no better one of their class overlaps by more
+// than iou, best first, clipped to the input. Equal scores are ordered by class,
+// then as they came. What is not finite, or has no area inside the input, is left out.
+// The result is valid until the next Keep.
+func (n *NMS) Keep(candidates []Candidate, in Input, iou float32) []Candidate {
+	n.rank(candidates, float32(in.Width), float32(in.Height))
+	n.kept, n.prev = n.kept[:0], n.prev[:0]
+	for i := range n.last {
+		n.last[i] = -1
+	}
+	for i := range n.order {
+		c := &n.order[i].Candidate
+		for int(c.Class) >= len(n.last) {
+			n.last = append(n.last, -1)
+		}
+		if n.suppressed(c, iou) {
+			continue
+		}
+		n.prev = append(n.prev, n.last[c.Class])
+		n.last[c.Class] = int32(len(n.kept))
+		n.kept = append(n.kept, *c)
+		if len(n.kept) == MaxDetections {
+			break
+		}
+	}
+	return n.kept
+}
+
+// rank fills order with the best candidates, clipped and sorted.
+func (n *NMS) rank(candidates []Candidate, w, h float32) {
+	n.order = n.order[:0]
+	for i, c := range candidates {
+		if !c.finite() || c.Class < 0 {
+			continue
+		}
+		c.X1, c.Y1 = min(max(c.X1, 0), w), min(max(c.Y1, 0), h)
+		c.X2, c.Y2 = min(max(c.X2, 0), w), min(max(c.Y2, 0), h)
+		if c.X2 > c.X1 && c.Y2 > c.Y1 {
+			n.order = append(n.order, ranked{c, int32(i)})
+		}
+	}
+	if len(n.order) > MaxCandidates {
+		selectBest(n.order, MaxCandidates)
+		n.order = n.order[:MaxCandidates]
+	}
+	slices.SortFunc(n.order, compareRanked)
+}
+
+func compareRanked(a, b ranked) int {
+	if a.Score != b.Score {
+		return cmp.Compare(b.Score, a.Score)
+	}
+	if a.Class != b.Class {
+		return cmp.Compare(a.Class, b.Class)
+	}
+	return cmp.Compare(a.at, b.at)
+}
+
+// suppressed says whether a kept candidate of the same class covers c.
+func (n *NMS) suppressed(c *Candidate, iou float32) bool {
+	for k := n.last[c.Class]; k >= 0; k = n.prev[k] {
+		if overlap(&n.kept[k], c) > iou {
+			return true
+		}
+	}
+	return false
+}
+
+// overlap is the intersection over union of two boxes that have an area.
+func overlap(a, b *Candidate) float32 {
+	w := min(a.X2, b.X2) - max(a.X1, b.X1)
+	h := min(a.Y2, b.Y2) - max(a.Y1, b.Y1)
+	if w <= 0 || h <= 0 {
+		return 0
+	}
+	inter := w * h
+	return inter / ((a.X2-a.X1)*(a.Y2-a.Y1) + (b.X2-b.X1)*(b.Y2-b.Y1) - inter)
+}
+
+// selectBest moves the k best to the front, in no order (Hoare's quickselect).
+func selectBest(s []ranked, k int) {
+	for lo, hi := 0, len(s)-1; lo < hi; {
+		pivot := s[lo+(hi-lo)/2]
+		i, j := lo, hi
+		for i <= j {
+			for compareRanked(s[i], pivot) < 0 {
+				i++
+			}
+			for compareRanked(s[j], pivot) > 0 {
+				j--
+			}
+			if i <= j {
+				s[i], s[j] = s[j], s[i]
+				i++
+				j--
+			}
+		}
+		switch {
+		case k-1 <= j:
+			hi = j
+		case k-1 >= i:
+			lo = i
+		default:
+			return
+		}
+	}
+}
