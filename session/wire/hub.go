@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/json"
 	"strconv"
 	"time"
@@ -59,24 +60,26 @@ func (m *Millis) UnmarshalJSON(b []byte) error {
 type Decimal float32
 
 // MarshalJSON rounds to four decimals and writes no trailing zeros.
-func (d Decimal) MarshalJSON() ([]byte, error) {
-	b := strconv.AppendFloat(nil, float64(d), 'f', 4, 32)
-	for b[len(b)-1] == '0' {
-		b = b[:len(b)-1]
-	}
-	if b[len(b)-1] == '.' {
-		b = b[:len(b)-1]
-	}
-	return b, nil
+func (d Decimal) MarshalJSON() ([]byte, error) { return decimals(float32(d), 4), nil }
+
+// Pixels is a coordinate or length with at most two decimals.
+type Pixels float32
+
+// MarshalJSON rounds to two decimals and writes no trailing zeros.
+func (p Pixels) MarshalJSON() ([]byte, error) { return decimals(float32(p), 2), nil }
+
+func decimals(v float32, n int) []byte {
+	b := strconv.AppendFloat(nil, float64(v), 'f', n, 32)
+	return bytes.TrimSuffix(bytes.TrimRight(b, "0"), []byte("."))
 }
 
 // Detection is one object in a frame.
 type Detection struct {
-	Class      int        `json:"class"`
-	Label      string     `json:"label"`
-	Confidence Decimal    `json:"confidence"`
-	Box        [4]Decimal `json:"box"`
-	Track      int64      `json:"track,omitempty"`
+	Class      int       `json:"class"`
+	Label      string    `json:"label"`
+	Confidence Decimal   `json:"confidence"`
+	Box        [4]Pixels `json:"box"`
+	Track      int64     `json:"track,omitempty"`
 }
 
 // NewDetections gives the client's form of detections of one model.
@@ -85,7 +88,7 @@ func NewDetections(m *infer.Model, dets []infer.Detection) []Detection {
 	for i, d := range dets {
 		out[i] = Detection{
 			Class: d.Class, Label: m.Label(d.Class), Confidence: Decimal(d.Confidence), Track: d.Track,
-			Box: [4]Decimal{Decimal(d.Box.X), Decimal(d.Box.Y), Decimal(d.Box.W), Decimal(d.Box.H)},
+			Box: [4]Pixels{Pixels(d.Box.X), Pixels(d.Box.Y), Pixels(d.Box.W), Pixels(d.Box.H)},
 		}
 	}
 	return out
