@@ -1,0 +1,83 @@
+// Package timeline is the durable, ordered record of every session's events.
+//
+// A [Store] keeps, per session, records numbered 1..n, the number of input bytes
+// that are durable, and who may write: a term. Taking a session over raises its
+// term, and from then on the former owner can neither append nor commit. A [Log]
+// puts the tail of running sessions and waiting readers in front of a Store:
+// every door reads through a [Reader], from memory near the tail.
+//
+// The one rule: an event is in the store before anyone is told of it.
+package timeline
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"detections/session/wire"
+)
+
+// What a Store refuses.
+var (
+	ErrUnknown = errors.New("timeline: no such session")
+	ErrExists  = errors.New("timeline: session exists")
+	ErrOffset  = errors.New("timeline: another event was appended meanwhile")
+	ErrFenced  = errors.New("timeline: the session was taken over")
+	ErrEnded   = errors.New("timeline: the session has ended")
+	ErrShrink  = errors.New("timeline: fewer bytes than were committed before")
+	ErrClosed  = errors.New("timeline: closed")
+)
+
+// Record is one line of a timeline: what clients see, and what only a replay needs.
+type Record struct {
+	wire.Event
+	Replay []byte
+}
+
+// Meta describes a session; it never changes.
+type Meta struct {
+	ID        string
+	Principal string
+	// Epoch identifies this numbering; it changes only if a log was lost.
+	Epoch   string
+	Created time.Time
+	// Start is what the session was asked to do, as JSON; the hub's own form.
+	Start []byte
+}
+
+// Status is a session as the store knows it.
+type Status struct {
+	Meta
+	Term   uint64
+	Offset uint64 // of the last record, 0: none
+	Input  int64  // committed bytes
+	Ended  bool   // the last record is the end event
+}
+
+// Store keeps timelines. All methods may be called from any goroutine. What a
+// method was given or has returned is not changed afterwards by either side.
+type Store interface {
+	// Create adds a session at term 0. ErrExists if the id is taken.
+	Create(ctx context.Context, m Meta) error
+	// Acquire makes the caller the session's owner: it raises the term by one and
+	// returns the session as it stands. ErrUnknown.
+	Acquire(ctx context.Context, id string) (Status, error)
+	// Append adds records after the record with offset after; their Offset fields
+	// must be after+1, after+2, …. All or none are added, and they are durable to
+	// the store's promise when Append returns.
+	// ErrOffset, ErrFenced, ErrEnded, ErrUnknown.
+	Append(ctx context.Context, id string, term, after uint64, recs ...Record) error
+	// Commit records that so many input bytes are durable.
+	// ErrShrink, ErrFenced, ErrUnknown.
+	Commit(ctx context.Context, id string, term uint64, input int64) error
+	// Read returns at most limit records after an offset, none at the end. ErrUnknown.
+	Read(ctx context.Context, id string, after uint64, limit int) ([]Record, error)
+	// Status returns one session. ErrUnknown.
+	Status(ctx context.Context, id string) (Status, error)
+	// List returns all sessions, oldest first; only those without an end event if
+	// unfinished is set.
+	List(ctx context.Context, unfinished bool) ([]Status, error)
+	// Delete forgets a session. Deleting an unknown one is no error.
+	Delete(ctx context.Context, id string) error
+	Close() error
+}

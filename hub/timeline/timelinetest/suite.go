@@ -1,0 +1,215 @@
+// Package timelinetest is the suite that every timeline.Store must pass.
+package timelinetest
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"detections/hub/timeline"
+	"detections/session/wire"
+)
+
+// Run tests a store; open returns an empty one.
+func Run(t *testing.T, open func(t *testing.T) timeline.Store) {
+	for name, test := range map[string]func(*testing.T, timeline.Store){
+		"create twice is refused":                      createTwice,
+		"unknown sessions are ErrUnknown":              unknown,
+		"records are read back in order and in parts":  readBack,
+		"append needs the expected offset":             expectedOffset,
+		"append is all or nothing":                     allOrNothing,
+		"nothing follows the end":                      nothingAfterEnd,
+		"a former owner can neither append nor commit": fenced,
+		"committed bytes never shrink":                 commit,
+		"list gives the unfinished, oldest first":      list,
+		"delete forgets":                               forget,
+		"one of many concurrent appends wins":          concurrent,
+		"closed is ErrClosed":                          closed,
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t)
+			t.Cleanup(func() { _ = s.Close() })
+			test(t, s)
+		})
+	}
+}
+
+// Rec makes a record with an offset and a recognisable message.
+func Rec(offset uint64, typ wire.Type) timeline.Record {
+	return timeline.Record{
+		Event:  wire.Event{Offset: offset, Type: typ, Empty: offset%2 == 0, Message: fmt.Appendf(nil, `{"offset":%d}`, offset)},
+		Replay: fmt.Appendf(nil, "replay %d", offset),
+	}
+}
+
+func begin(t *testing.T, s timeline.Store, id string) uint64 {
+	t.Helper()
+	must(t, s.Create(t.Context(), timeline.Meta{ID: id, Principal: "local", Epoch: "e", Created: time.Unix(1, 0), Start: []byte("{}")}))
+	st, err := s.Acquire(t.Context(), id)
+	must(t, err)
+	return st.Term
+}
+
+func createTwice(t *testing.T, s timeline.Store) {
+	begin(t, s, "a")
+	want(t, s.Create(t.Context(), timeline.Meta{ID: "a"}), timeline.ErrExists)
+	st, err := s.Status(t.Context(), "a")
+	must(t, err)
+	if st.Principal != "local" || st.Epoch != "e" || !st.Created.Equal(time.Unix(1, 0)) || string(st.Start) != "{}" || st.Offset != 0 || st.Ended {
+		t.Errorf("status %+v", st)
+	}
+}
+
+func unknown(t *testing.T, s timeline.Store) {
+	ctx := t.Context()
+	_, err := s.Acquire(ctx, "x")
+	want(t, err, timeline.ErrUnknown)
+	_, err = s.Status(ctx, "x")
+	want(t, err, timeline.ErrUnknown)
+	_, err = s.Read(ctx, "x", 0, 1)
+	want(t, err, timeline.ErrUnknown)
+	want(t, s.Append(ctx, "x", 1, 0, Rec(1, wire.TypeDetections)), timeline.ErrUnknown)
+	want(t, s.Commit(ctx, "x", 1, 1), timeline.ErrUnknown)
+	must(t, s.Delete(ctx, "x"))
+}
+
+func readBack(t *testing.T, s timeline.Store) {
+	ctx, term := t.Context(), begin(t, s, "a")
+	must(t, s.Append(ctx, "a", term, 0, Rec(1, wire.TypeConfigured)))
+	must(t, s.Append(ctx, "a", term, 1, Rec(2, wire.TypeDetections), Rec(3, wire.TypeDetections)))
+	must(t, s.Append(ctx, "a", term, 3))
+	for after, limit := range map[uint64]int{0: 2, 1: 2, 2: 9, 3: 1, 7: 1} {
+		got, err := s.Read(ctx, "a", after, limit)
+		must(t, err)
+		if n := max(0, min(limit, 3-int(after))); len(got) != n {
+			t.Fatalf("after %d, limit %d: %d records, want %d", after, limit, len(got), n)
+		}
+		for i, r := range got {
+			w := Rec(after+1+uint64(i), r.Type)
+			if r.Offset != w.Offset || r.Empty != w.Empty || string(r.Message) != string(w.Message) || string(r.Replay) != string(w.Replay) {
+				t.Errorf("got %+v, want %+v", r, w)
+			}
+		}
+	}
+}
+
+func expectedOffset(t *testing.T, s timeline.Store) {
+	ctx, term := t.Context(), begin(t, s, "a")
+	want(t, s.Append(ctx, "a", term, 1, Rec(2, wire.TypeDetections)), timeline.ErrOffset)
+	must(t, s.Append(ctx, "a", term, 0, Rec(1, wire.TypeDetections)))
+	want(t, s.Append(ctx, "a", term, 0, Rec(1, wire.TypeDetections)), timeline.ErrOffset)
+	want(t, s.Append(ctx, "a", term, 1, Rec(7, wire.TypeDetections)), timeline.ErrOffset)
+}
+
+func allOrNothing(t *testing.T, s timeline.Store) {
+	ctx, term := t.Context(), begin(t, s, "a")
+	want(t, s.Append(ctx, "a", term, 0, Rec(1, wire.TypeDetections), Rec(3, wire.TypeDetections)), timeline.ErrOffset)
+	want(t, s.Append(ctx, "a", term, 0, Rec(1, wire.TypeEnd), Rec(2, wire.TypeDetections)), timeline.ErrEnded)
+	if st, err := s.Status(ctx, "a"); err != nil || st.Offset != 0 || st.Ended {
+		t.Errorf("status %+v, %v: something was added", st, err)
+	}
+}
+
+func nothingAfterEnd(t *testing.T, s timeline.Store) {
+	ctx, term := t.Context(), begin(t, s, "a")
+	must(t, s.Append(ctx, "a", term, 0, Rec(1, wire.TypeEnd)))
+	want(t, s.Append(ctx, "a", term, 1, Rec(2, wire.TypeDetections)), timeline.ErrEnded)
+}
+
+func fenced(t *testing.T, s timeline.Store) {
+	ctx, old := t.Context(), begin(t, s, "a")
+	must(t, s.Append(ctx, "a", old, 0, Rec(1, wire.TypeDetections)))
+	must(t, s.Commit(ctx, "a", old, 10))
+	st, err := s.Acquire(ctx, "a")
+	must(t, err)
+	if st.Term <= old || st.Offset != 1 || st.Input != 10 {
+		t.Fatalf("taken over as %+v", st)
+	}
+	want(t, s.Append(ctx, "a", old, 1, Rec(2, wire.TypeDetections)), timeline.ErrFenced)
+	want(t, s.Commit(ctx, "a", old, 20), timeline.ErrFenced)
+	must(t, s.Append(ctx, "a", st.Term, 1, Rec(2, wire.TypeDetections)))
+}
+
+func commit(t *testing.T, s timeline.Store) {
+	ctx, term := t.Context(), begin(t, s, "a")
+	must(t, s.Commit(ctx, "a", term, 100))
+	must(t, s.Commit(ctx, "a", term, 100))
+	want(t, s.Commit(ctx, "a", term, 99), timeline.ErrShrink)
+}
+
+func list(t *testing.T, s timeline.Store) {
+	ctx := t.Context()
+	for i, id := range []string{"c", "a", "b"} {
+		must(t, s.Create(ctx, timeline.Meta{ID: id, Created: time.Unix(int64(i), 0)}))
+	}
+	st, err := s.Acquire(ctx, "a")
+	must(t, err)
+	must(t, s.Append(ctx, "a", st.Term, 0, Rec(1, wire.TypeEnd)))
+	for unfinished, want := range map[bool]string{false: "cab", true: "cb"} {
+		all, err := s.List(ctx, unfinished)
+		must(t, err)
+		got := ""
+		for _, st := range all {
+			got += st.ID
+		}
+		if got != want {
+			t.Errorf("unfinished %v: %s, want %s", unfinished, got, want)
+		}
+	}
+}
+
+func forget(t *testing.T, s timeline.Store) {
+	ctx := t.Context()
+	begin(t, s, "a")
+	must(t, s.Delete(ctx, "a"))
+	_, err := s.Status(ctx, "a")
+	want(t, err, timeline.ErrUnknown)
+	begin(t, s, "a")
+}
+
+func concurrent(t *testing.T, s timeline.Store) {
+	ctx, term := t.Context(), begin(t, s, "a")
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	won := 0
+	for range 16 {
+		wg.Go(func() {
+			err := s.Append(ctx, "a", term, 0, Rec(1, wire.TypeDetections))
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil {
+				won++
+			} else if !errors.Is(err, timeline.ErrOffset) {
+				t.Errorf("unexpected %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	if won != 1 {
+		t.Errorf("%d appends at the same offset succeeded", won)
+	}
+}
+
+func closed(t *testing.T, s timeline.Store) {
+	begin(t, s, "a")
+	must(t, s.Close())
+	_, err := s.Status(t.Context(), "a")
+	want(t, err, timeline.ErrClosed)
+	want(t, s.Create(t.Context(), timeline.Meta{ID: "b"}), timeline.ErrClosed)
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func want(t *testing.T, err, target error) {
+	t.Helper()
+	if !errors.Is(err, target) {
+		t.Errorf("got %v, want %v", err, target)
+	}
+}
