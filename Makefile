@@ -1,0 +1,88 @@
+# The two commands that matter are `make run` and `make test`; both work on a
+# fresh machine. What a fresh machine lacks is got and built once by the scripts
+# in deploy/setup, into ~/.cache/detections (DETECTIONS_CACHE).
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+DATA     ?= $(or $(XDG_STATE_HOME),$(HOME)/.local/state)/detections
+RUN_ARGS ?=
+VERSION  ?= $(or $(shell git describe --always --dirty --tags 2>/dev/null),unknown)
+
+setup := deploy/setup
+step  := $(setup)/step.sh
+env   := $(setup)/env.sh
+# What needs cgo, and so has no part in the lane without it.
+cgo_packages := -e /cmd/ -e /media/av$$ -e /infer/ort$$
+lint  := go tool -modfile=.ci/tools.mod golangci-lint run
+
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: setup
+setup: ## get and build what the program is built with, once
+	@$(step) 'set-up: packages' $(setup)/packages.sh build
+	@$(step) 'set-up: Go' $(setup)/go.sh
+	@$(step) 'set-up: FFmpeg' $(setup)/ffmpeg.sh
+	@$(step) 'set-up: ONNX Runtime' $(setup)/onnxruntime.sh
+
+.PHONY: setup-test
+setup-test: setup
+	@$(step) 'set-up: packages for tests' $(setup)/packages.sh test
+	@$(step) 'set-up: test media' $(setup)/testmedia.sh
+
+.PHONY: build
+build: setup ## build bin/detections
+	@$(step) build $(env) go build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o bin/detections ./cmd/detections
+	@$(env) bash -c 'ln -fL "$$ORT_LIBRARY" bin/libonnxruntime.so 2>/dev/null || cp --remove-destination "$$ORT_LIBRARY" bin/libonnxruntime.so'
+
+.PHONY: run
+run: build ## build it and serve on 127.0.0.1:8080 (DATA=folder, RUN_ARGS='more flags')
+	bin/detections serve --listen 127.0.0.1:8080 --data '$(DATA)' $(RUN_ARGS)
+
+.PHONY: test
+test: vet unit nocgo race ## every test: vet, all packages, those without cgo, the race detector
+
+.PHONY: vet
+vet: setup-test
+	@$(step) 'go vet' $(env) go vet ./...
+
+.PHONY: unit
+unit: setup-test ## test all packages
+	@$(step) 'go test' $(env) --test go test ./...
+
+.PHONY: nocgo
+nocgo: setup-test ## test the pure packages without cgo
+	@$(step) 'go test without cgo' $(env) --test bash -euo pipefail -c \
+		'export CGO_ENABLED=0; packages=$$(go list ./... | grep -v $(cgo_packages)); go test $$packages'
+
+.PHONY: race
+race: setup-test ## test under the race detector, long tests left out
+	@$(step) 'go test -race' $(env) --test go test -race -short ./...
+
+.PHONY: e2e
+e2e: build setup-test ## test the built program from outside
+	@$(step) e2e $(env) --test go test -count=1 -run E2E ./cmd/...
+
+.PHONY: bench
+bench: build setup-test ## measure the program, and print a table
+	@$(step) bench $(env) --test go run ./cmd/detections-bench
+
+.PHONY: lint
+lint: setup-test ## golangci-lint, shellcheck, and whether go fix and go mod tidy have something to change
+	@$(step) golangci-lint $(env) $(lint)
+	@$(step) shellcheck bash -c "git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck -x"
+	@$(step) 'go fix' $(env) go fix -diff ./...
+	@$(step) 'go mod tidy' $(env) go mod tidy -diff
+
+.PHONY: security
+security: setup-test ## gosec, and known vulnerabilities
+	@$(step) gosec $(env) $(lint) --enable-only gosec
+	@$(step) govulncheck $(env) .ci/govulncheck
+
+.PHONY: clean
+clean: ## remove what was built here; the cache outside stays
+	rm -rf bin
