@@ -3,6 +3,7 @@ package media
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -21,6 +22,25 @@ type Job struct {
 	Container string
 	// FPS is the frame rate of a raw stream without time stamps; 0: 25.
 	FPS float64
+}
+
+// MaxViews bounds the views of a job.
+const MaxViews = 8
+
+// Validate says what is wrong with a job.
+func (j Job) Validate() error {
+	if len(j.Views) < 1 || len(j.Views) > MaxViews {
+		return fmt.Errorf("job with %d views: 1 to %d can be asked for", len(j.Views), MaxViews)
+	}
+	for _, v := range j.Views {
+		if err := v.Validate(); err != nil {
+			return err
+		}
+	}
+	if !(j.FPS >= 0 && j.FPS <= MaxSampleFPS) {
+		return fmt.Errorf("job with %v frames per second: at most %d", j.FPS, MaxSampleFPS)
+	}
+	return j.Sample.Validate()
 }
 
 // Decoder is a running job. Grow, Configure and Close may be called from any

@@ -1,0 +1,271 @@
+// Package spool keeps an upload's bytes durably, readable while still growing,
+// and hashes them as they pass.
+//
+// A [Spool] has two lengths: Size, what was appended and can be read, and Synced,
+// what survives a power cut. One goroutine syncs whenever there is something to
+// sync, so bytes that arrive during a sync share the next one (group commit). What
+// an acknowledgement is, the caller decides; Synced only ever grows.
+//
+// The one rule: after a failed sync nothing counts as durable any more. The kernel
+// reports a lost page once and then forgets it, so a second try that succeeds
+// proves nothing.
+package spool
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// What can go wrong with storage, to be told apart with errors.Is.
+var (
+	ErrFull     = errors.New("no space left for uploads") // bytes were not taken; space may come back
+	ErrSync     = errors.New("upload could not be made durable")
+	ErrShort    = errors.New("upload on disk is shorter than what was acknowledged")
+	ErrFinished = errors.New("upload is already complete")
+)
+
+// Sum is the SHA-256 of an upload.
+type Sum = [sha256.Size]byte
+
+// Spool is one upload. Append and Finish may be called from one goroutine at a
+// time, everything else from any.
+type Spool struct {
+	// Static after construction.
+	path    string // empty: in memory
+	file    *os.File
+	out     io.WriterAt // file, except in tests
+	sync    func(*os.File) error
+	changed chan struct{}
+	dirty   chan struct{}
+	stopped chan struct{}
+
+	size   atomic.Int64 // written
+	synced atomic.Int64 // durable
+
+	mu       sync.Mutex
+	hash     hash.Hash // guarded by mu
+	finished bool      // guarded by mu: dirty is closed
+	err      error     // guarded by mu: the first failed sync
+}
+
+// Create makes a new file, and its folder if need be. Only this user can read them.
+func Create(path string) (*Spool, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("create spool: %w", typed(err))
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("create spool: %w", typed(err))
+	}
+	return start(path, f, syncNew(path)), nil
+}
+
+// Open takes up a file again after a restart and hashes what is in it. keep is the
+// length that was acknowledged: what lies beyond it is cut off, because after a
+// power cut it can be anything.
+func Open(path string, keep int64) (*Spool, error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open spool: %w", err)
+	}
+	s := start(path, f, syncData)
+	n, err := io.Copy(s.hash, io.NewSectionReader(f, 0, keep))
+	if err == nil && n < keep {
+		err = fmt.Errorf("%w: %d of %d bytes", ErrShort, n, keep)
+	}
+	if err == nil {
+		err = f.Truncate(keep)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open spool: %w", err), s.Close())
+	}
+	s.size.Store(keep)
+	s.synced.Store(keep)
+	return s, nil
+}
+
+// Memory makes a spool without a file, for a picture: nothing of it is durable,
+// and Synced follows Size. name is for humans only.
+func Memory(name string) (*Spool, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("create spool: %w", typed(err))
+	}
+	return start("", os.NewFile(uintptr(fd), name), func(*os.File) error { return nil }), nil
+}
+
+func start(path string, f *os.File, sync func(*os.File) error) *Spool {
+	s := &Spool{
+		path: path, file: f, out: f, sync: sync, hash: sha256.New(),
+		changed: make(chan struct{}, 1), dirty: make(chan struct{}, 1), stopped: make(chan struct{}),
+	}
+	go s.syncLoop()
+	return s
+}
+
+// Append writes p at the end: all of it or, with an error, nothing. It does not
+// wait for the disk and allocates nothing. After ErrFull the same bytes can be
+// tried again.
+func (s *Spool) Append(p []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return s.err
+	}
+	if s.finished {
+		return ErrFinished
+	}
+	size := s.size.Load()
+	if _, err := s.out.WriteAt(p, size); err != nil {
+		// Whatever part was written lies beyond Size: nobody reads it, the next
+		// Append overwrites it, and Open cuts it off.
+		return fmt.Errorf("append to spool: %w", typed(err))
+	}
+	s.hash.Write(p)
+	s.size.Store(size + int64(len(p)))
+	select {
+	case s.dirty <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// Size is how many bytes were appended. They can be read.
+func (s *Spool) Size() int64 { return s.size.Load() }
+
+// Synced is how many bytes are durable.
+func (s *Spool) Synced() int64 { return s.synced.Load() }
+
+// Changed receives after Synced has grown or Err was set; several changes can be
+// one receive.
+func (s *Spool) Changed() <-chan struct{} { return s.changed }
+
+// Err is why nothing can become durable any more, or nil. It wraps ErrSync.
+func (s *Spool) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// Finish says that nothing more comes. It waits until everything is durable and
+// returns the hash of everything.
+func (s *Spool) Finish() (Sum, error) {
+	s.stop()
+	<-s.stopped
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Sum(s.hash.Sum(nil)), s.err
+}
+
+// File opens the bytes for reading only, for a decoder process. The caller closes it.
+func (s *Spool) File() (*os.File, error) {
+	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", s.file.Fd()))
+	if err != nil {
+		return nil, fmt.Errorf("open spool for reading: %w", err)
+	}
+	return f, nil
+}
+
+// Close syncs what is left and lets go of the file, which stays where it is.
+func (s *Spool) Close() error {
+	s.stop()
+	<-s.stopped
+	return errors.Join(s.Err(), s.file.Close())
+}
+
+// Remove deletes the file. Whoever has it open can still read it.
+func (s *Spool) Remove() error {
+	if s.path == "" {
+		return nil
+	}
+	return os.Remove(s.path)
+}
+
+func (s *Spool) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.finished {
+		s.finished = true
+		close(s.dirty)
+	}
+}
+
+// syncLoop makes bytes durable whenever there are any, and once more at the end.
+func (s *Spool) syncLoop() {
+	defer close(s.stopped)
+	for range s.dirty {
+		if !s.syncOnce() {
+			return
+		}
+	}
+	s.syncOnce()
+}
+
+func (s *Spool) syncOnce() bool {
+	size := s.size.Load() // before the sync: what is written during it may not be covered
+	if size == s.synced.Load() {
+		return true
+	}
+	err := s.sync(s.file)
+	if err != nil {
+		s.mu.Lock()
+		s.err = fmt.Errorf("%w: %w", ErrSync, typed(err))
+		s.mu.Unlock()
+	} else {
+		s.synced.Store(size)
+	}
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+	return err == nil
+}
+
+// syncData makes the bytes and the length durable, without the time stamps.
+func syncData(f *os.File) error {
+	for {
+		if err := unix.Fdatasync(int(f.Fd())); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// syncNew is syncData for a file that was just made: before its first bytes can
+// count as durable, its name must be.
+func syncNew(path string) func(*os.File) error {
+	named := false
+	return func(f *os.File) error {
+		if !named {
+			if err := syncFolder(filepath.Dir(path)); err != nil {
+				return err
+			}
+			named = true
+		}
+		return syncData(f)
+	}
+}
+
+func syncFolder(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// typed marks the errors that mean a full disk or an exceeded quota.
+func typed(err error) error {
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EFBIG) {
+		return fmt.Errorf("%w: %w", ErrFull, err)
+	}
+	return err
+}
