@@ -1,0 +1,319 @@
+package infer_test
+
+import (
+	"errors"
+	"math"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"detections/infer"
+	"detections/infer/infertest"
+	"detections/media"
+)
+
+const ms = time.Millisecond
+
+// after lets time pass in a bubble, and everybody do what is due.
+func after(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+func TestNewestLiveFrameIsTakenWhenTheBatchStarts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := batcher(t, infertest.NewEngine(infertest.Config{Price: infertest.Price{Run: 100 * ms}}))
+		s := join(t, b, true)
+		s.offer(0, 1) // keeps the engine busy for 100 ms
+		for i := int64(1); i <= 9; i++ {
+			time.Sleep(10 * ms)
+			s.offer(i, i+1)
+		}
+		after(time.Second)
+		if _, ok := s.answered[9]; len(s.answered) != 2 || !ok {
+			t.Errorf("answered %v, want frames 0 and 9", s.answered)
+		}
+		s.leave()
+		b.Close()
+		if err := s.settled(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestLoneFileKeepsAllRunnersBusy(t *testing.T) {
+	for _, size := range []int{1, 4} {
+		synctest.Test(t, func(t *testing.T) {
+			var engines []*infertest.Engine
+			for range 3 {
+				engines = append(engines, infertest.NewEngine(infertest.Config{Price: infertest.Price{Run: 2 * ms, Image: 8 * ms}, MaxBatch: size}))
+			}
+			b := batcher(t, engines...)
+			s := join(t, b, false)
+			start := time.Now()
+			s.offer(0, 300)
+			for b.Stats().Images < 300 {
+				time.Sleep(ms)
+			}
+			took := time.Since(start)
+			for i, e := range engines {
+				if e.Busy() < took*9/10 {
+					t.Errorf("batches of %d: engine %d was busy for %v of %v", size, i, e.Busy(), took)
+				}
+			}
+			s.leave()
+			b.Close()
+		})
+	}
+}
+
+// A place is taken once per turn, so nine sessions share a batch although one of
+// them has a huge backlog.
+func TestBacklogDelaysAnotherByOneBatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const run = 40 * ms
+		b := batcher(t, infertest.NewEngine(infertest.Config{Price: infertest.Price{Run: run}, MaxBatch: 4}))
+		greedy, polite := join(t, b, false), join(t, b, true)
+		greedy.offer(0, 1000)
+		time.Sleep(10*run + 15*ms)
+		asked := time.Now()
+		polite.offer(7, 8)
+		after(10 * run)
+		if delay := polite.answered[7].at.Sub(asked); delay > 2*run {
+			t.Errorf("answered after %v: more than the batch in flight and its own", delay)
+		}
+		greedy.leave()
+		polite.leave()
+		b.Close()
+	})
+}
+
+func TestReadySessionsShareABatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := infertest.NewEngine(infertest.Config{Price: infertest.Price{Run: 10 * ms}})
+		b := batcher(t, e)
+		first := join(t, b, true)
+		first.offer(0, 1)
+		synctest.Wait() // the engine runs; what becomes ready now gathers
+		var sessions []*source
+		for i := range int64(8) {
+			s := join(t, b, true)
+			s.offer(i, i+1)
+			sessions = append(sessions, s)
+		}
+		after(time.Second)
+		for i, s := range sessions {
+			if got := s.answered[int64(i)].batch; got != 8 {
+				t.Errorf("session %d was in a batch of %d, want 8", i, got)
+			}
+			s.leave()
+		}
+		first.leave()
+		b.Close()
+	})
+}
+
+// Sessions come and go at random moments; nothing is lost, doubled or leaked.
+// Run with -race.
+func TestEveryTakenFrameIsAnsweredOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		price := infertest.Price{Run: 3 * ms, Image: ms}
+		fail := poisonous(func(tag int64) bool { return tag%17 == 0 })
+		b := batcher(t,
+			infertest.NewEngine(infertest.Config{Price: price, Before: fail}),
+			infertest.NewEngine(infertest.Config{Price: price, Before: fail, MaxBatch: 3}))
+		var all sync.WaitGroup
+		for n := range 40 {
+			all.Go(func() { visit(t, b, rand.New(rand.NewPCG(1, uint64(n)))) })
+		}
+		all.Wait()
+		if s := b.Stats(); s.Ready != 0 || s.Images == 0 || s.Failed == 0 {
+			t.Errorf("stats at the end: %+v", s)
+		}
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// visit is one session that offers frames for a while, leaves at a random moment,
+// and waits for what was taken.
+func visit(t *testing.T, b *infer.Batcher, random *rand.Rand) {
+	s := join(t, b, random.IntN(2) == 0)
+	for i, n := int64(0), random.Int64N(60); i < n; {
+		more := 1 + random.Int64N(4)
+		s.offer(i, i+more)
+		i += more
+		if random.IntN(3) > 0 {
+			time.Sleep(time.Duration(random.IntN(int(8 * ms))))
+		}
+	}
+	s.leave()
+	s.place.Ready() // too late: nothing happens
+	after(time.Minute)
+	if err := s.settled(); err != nil {
+		t.Error(err)
+	}
+	for i, a := range s.answered {
+		if bad := i%17 == 0; bad != (a.err != nil) {
+			t.Errorf("frame %d: err %v", i, a.err)
+		}
+	}
+}
+
+var errPoison = errors.New("poison")
+
+// poisonous fails every run that has a bad image in it.
+func poisonous(bad func(tag int64) bool) func(*infertest.Engine, int) error {
+	return func(e *infertest.Engine, n int) error {
+		for i := range n {
+			if bad(e.Tag(i)) {
+				return errPoison
+			}
+		}
+		return nil
+	}
+}
+
+func TestOnlyThePoisonousFrameOfABatchFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := infertest.NewEngine(infertest.Config{
+			Price: infertest.Price{Run: ms}, Before: poisonous(func(tag int64) bool { return tag == 3 }),
+		})
+		var runs []infer.Run
+		b := batcherOf(t, infer.BatcherConfig{OnRun: func(r infer.Run) { runs = append(runs, r) }}, e)
+		s := join(t, b, false)
+		s.offer(0, 6)
+		after(time.Second)
+		for i, a := range s.answered {
+			if i == 3 {
+				if !errors.Is(a.err, infer.ErrEngine) || !errors.Is(a.err, errPoison) {
+					t.Errorf("frame 3: err %v, want ErrEngine with its cause", a.err)
+				}
+			} else if a.err != nil {
+				t.Errorf("frame %d: %v", i, a.err)
+			}
+		}
+		if len(s.answered) != 6 || len(runs) != 7 || runs[0].Images != 6 || runs[0].Err == nil {
+			t.Errorf("%d frames answered in runs %+v, want 6 in one failed run and six single ones", len(s.answered), runs)
+		}
+		s.leave()
+		b.Close()
+	})
+}
+
+func TestCloseAnswersWhatIsInFlightAndTakesNoMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := infertest.NewEngine(infertest.Config{Price: infertest.Price{Run: 50 * ms}, MaxBatch: 2})
+		b := batcher(t, e)
+		s := join(t, b, false)
+		s.offer(0, 5)
+		time.Sleep(10 * ms)
+		start := time.Now()
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(start); took != 40*ms || !e.Closed() {
+			t.Errorf("closed after %v (engine closed: %v), want 40 ms", took, e.Closed())
+		}
+		s.offer(5, 6)
+		synctest.Wait()
+		if len(s.answered) != 2 || len(s.waiting) != 4 {
+			t.Errorf("%d answered and %d left, want 2 and 4", len(s.answered), len(s.waiting))
+		}
+		s.leave()
+		if err := errors.Join(s.settled(), b.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestFrameOfTheWrongSizeFailsAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := batcher(t, infertest.NewEngine(infertest.Config{Price: infertest.Price{Run: ms}}))
+		s := join(t, b, false)
+		small := infertest.Model().Input.View()
+		small.Height--
+		s.waiting = append(s.waiting, s.pool.Picture(media.FrameInfo{Index: 1, Width: 8, Height: 8}, small, make([]byte, small.Size())))
+		none := s.pool.Picture(media.FrameInfo{Index: 2, Width: 8, Height: 8}, small, nil)
+		none.Views = nil
+		s.waiting = append(s.waiting, none)
+		s.offer(3, 5)
+		after(time.Second)
+		for i := int64(1); i < 5; i++ {
+			if a, ok := s.answered[i]; !ok || errors.Is(a.err, infer.ErrView) != (i < 3) {
+				t.Errorf("frame %d: answered %v, err %v", i, ok, a.err)
+			}
+		}
+		s.leave()
+		b.Close()
+		if err := s.settled(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Check in source.Done fails if anything but the frame's own square is left.
+func TestOutputsThatAreNotFiniteAreDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nan, inf := float32(math.NaN()), float32(math.Inf(1))
+		b := batcher(t, infertest.NewEngine(infertest.Config{Price: infertest.Price{Run: ms}, After: func(e *infertest.Engine, n int) {
+			for i := range n {
+				copy(e.Output(0, i), []float32{nan, inf, -inf}) // cell 0 has no square
+				e.Output(1, i)[2] = nan
+			}
+		}}))
+		s := join(t, b, false)
+		s.offer(0, 4)
+		after(time.Second)
+		if len(s.answered) != 4 {
+			t.Errorf("%d frames answered, want 4", len(s.answered))
+		}
+		s.leave()
+		b.Close()
+	})
+}
+
+func TestClassFilter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := batcher(t, infertest.NewEngine(infertest.Config{}))
+		found := make(map[int64]int)
+		s := &callback{done: func(f media.FrameInfo, r *infer.Result) { found[f.Index] = len(r.Detections) }}
+		pool := new(infertest.Pool)
+		s.take = func() (infer.Request, bool, bool) {
+			i := int64(len(found))
+			return infer.Request{Frame: pool.Frame(i), Detect: &infer.Detect{Threshold: 0.5, IoU: 0.5, Classes: map[int]bool{1: true}}}, false, true
+		}
+		place := b.Join(s)
+		for range 3 { // frame i shows class i
+			place.Ready()
+			synctest.Wait()
+		}
+		if found[0] != 0 || found[1] != 1 || found[2] != 0 {
+			t.Errorf("found %v, want class 1 only", found)
+		}
+		place.Leave()
+		b.Close()
+	})
+}
+
+func TestEnginesOfDifferentModelsAreRefused(t *testing.T) {
+	other := *infertest.Model()
+	other.SHA256 = strings.Repeat("0", 64)
+	_, err := infer.NewBatcher(infer.BatcherConfig{Engines: []infer.Engine{
+		infertest.NewEngine(infertest.Config{}), remodelled{infertest.NewEngine(infertest.Config{}), &other},
+	}})
+	if err == nil {
+		t.Error("accepted")
+	}
+}
+
+type remodelled struct {
+	infer.Engine
+	model *infer.Model
+}
+
+func (r remodelled) Model() *infer.Model { return r.model }

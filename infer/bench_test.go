@@ -1,0 +1,46 @@
+package infer_test
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"detections/infer"
+)
+
+func BenchmarkConvert416(b *testing.B) {
+	n, pix, dst := infer.NewNormalizer(bgr416), randomBytes(bgr416.Size()), make([]float32, bgr416.Size())
+	b.SetBytes(int64(len(pix)))
+	for b.Loop() {
+		n.Convert(dst, pix)
+	}
+}
+
+func BenchmarkNanoDetDecode(b *testing.B) {
+	random := rand.New(rand.NewPCG(7, 8))
+	e := &tensors{out: [2][]float32{make([]float32, 3549*80), make([]float32, 3549*4)}}
+	for i := range e.out[0] {
+		e.out[0][i] = random.Float32() * 0.2
+	}
+	for range 60 {
+		e.out[0][random.IntN(len(e.out[0]))] = 0.8
+	}
+	var dst []infer.Candidate
+	for b.Loop() {
+		dst = (infer.NanoDet{Classes: 80}).Decode(e, 0, 0.45, dst[:0])
+	}
+}
+
+func BenchmarkNMS(b *testing.B) {
+	for _, n := range []struct {
+		name string
+		n    int
+	}{{"60", 60}, {"1000", 1000}, {"284000", 284000}} {
+		b.Run(n.name, func(b *testing.B) {
+			var nms infer.NMS
+			candidates := crowd(n.n)
+			for b.Loop() {
+				nms.Keep(candidates, square64, 0.5)
+			}
+		})
+	}
+}
