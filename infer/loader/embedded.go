@@ -1,0 +1,52 @@
+// Package loader fetches, verifies and stores models. For now there is one: the
+// model that is embedded in the program, so that it works alone.
+//
+// The embedded model is NanoDet-g for the 80 classes of COCO; NOTICE says where it
+// comes from and under which licences it is.
+package loader
+
+import (
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"fmt"
+	"sync"
+)
+
+// File is a model file as it was loaded and verified.
+type File struct {
+	Name    string
+	Version string // first 12 hex digits of SHA256, unless the file's source names a version
+	SHA256  string // lower-case hex
+	Bytes   []byte // the ONNX file; not to be changed
+}
+
+const (
+	embeddedName   = "nanodet-g-416"
+	embeddedSHA256 = "ce53d22ed9cb4b682692958781ff09f11e953a01d291d68fd044b2b8ff1e8aad"
+)
+
+//go:embed nanodet-g-416.onnx
+var embedded []byte
+
+// Notice is the text that must go with the embedded model: its licence and who
+// made it.
+//
+//go:embed NOTICE
+var Notice string
+
+// Embedded returns the model that is part of the program. Its checksum is verified
+// on the first call.
+func Embedded() (File, error) { return loadEmbedded() }
+
+var loadEmbedded = sync.OnceValues(func() (File, error) {
+	return verify(embeddedName, embedded, embeddedSHA256)
+})
+
+func verify(name string, b []byte, want string) (File, error) {
+	sum := sha256.Sum256(b)
+	if got := hex.EncodeToString(sum[:]); got != want {
+		return File{}, fmt.Errorf("model %s: sha256 is %s, not %s", name, got, want)
+	}
+	return File{Name: name, Version: want[:12], SHA256: want, Bytes: b}, nil
+}
