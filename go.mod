@@ -8,4 +8,7 @@ require (
 	pgregory.net/rapid v1.3.0
 )
 
-require github.com/yalue/onnxruntime_go v1.27.0 // indirect
+require (
+	github.com/coder/websocket v1.8.15 // indirect
+	github.com/yalue/onnxruntime_go v1.27.0 // indirect
+)

@@ -133,6 +133,9 @@ func NewBatcher(c BatcherConfig) (*Batcher, error) {
 // Model is what the engines run.
 func (b *Batcher) Model() *Model { return b.model }
 
+// Identity is that of the engines.
+func (b *Batcher) Identity() Identity { return b.engines[0].Identity() }
+
 // Stats returns the counters as of now.
 func (b *Batcher) Stats() BatcherStats {
 	b.mu.Lock()

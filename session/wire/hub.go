@@ -296,3 +296,27 @@ func Encode(v any) []byte {
 	}
 	return b
 }
+
+// Numbered is a message that becomes an event of a timeline.
+type Numbered interface {
+	// Event sets the message's type and offset, and encodes it.
+	Event(offset uint64) Event
+}
+
+// Event implements Numbered.
+func (m *Detections) Event(offset uint64) Event {
+	m.Type, m.Offset = TypeDetections, offset
+	return Event{Offset: offset, Type: m.Type, Empty: len(m.Detections) == 0 && m.Error == nil, Message: Encode(m)}
+}
+
+// Event implements Numbered.
+func (m *Configured) Event(offset uint64) Event {
+	m.Type, m.Offset = TypeConfigured, offset
+	return Event{Offset: offset, Type: m.Type, Message: Encode(m)}
+}
+
+// Event implements Numbered.
+func (m *End) Event(offset uint64) Event {
+	m.Type, m.Offset = TypeEnd, offset
+	return Event{Offset: offset, Type: m.Type, Message: Encode(m)}
+}

@@ -1,0 +1,61 @@
+package session
+
+import (
+	"detections/media"
+	"detections/session/wire"
+)
+
+type dropReason uint8
+
+// Why a decoded frame was not inferred.
+const (
+	superseded dropReason = iota // live: a newer frame came before this one was taken
+	cancelled                    // the session was stopped before this one was taken
+	dropReasons
+)
+
+var dropNames = [dropReasons]string{"superseded", "cancelled"}
+
+// engineError is the reason of frames that the engine could not infer.
+const engineError = "engine_error"
+
+// counts are what became of every frame.
+type counts struct {
+	decode   media.DecodeStats // as of the last output
+	inferred int64
+	failed   int64
+	dropped  [dropReasons]int64
+}
+
+// settle counts an entry that leaves the queue.
+func (c *counts) settle(e *entry) {
+	switch {
+	case e.change != nil:
+	case e.result.Err != nil:
+		c.failed++
+	default:
+		c.inferred++
+	}
+}
+
+// accounting is the sum over everything so far. s.mu is held.
+func (s *Session) accounting() wire.Accounting {
+	c := &s.count
+	a := wire.Accounting{
+		Decoded: c.decode.Decoded, Skipped: c.decode.Decoded - c.decode.Picked, Inferred: c.inferred,
+		Dropped: make(map[string]int64, dropReasons),
+		Failed:  map[string]int64{engineError: c.failed},
+		Undecoded: map[string]int64{
+			"corrupt": c.decode.Undecoded.Corrupt, "no_keyframe": c.decode.Undecoded.NoKeyframe,
+		},
+	}
+	for why, n := range c.dropped {
+		a.Dropped[dropNames[why]] = n
+	}
+	for _, e := range s.queue {
+		if e.change == nil {
+			a.Pending++
+		}
+	}
+	return a
+}

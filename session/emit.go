@@ -1,0 +1,105 @@
+package session
+
+import (
+	"context"
+	"time"
+
+	"detections/session/wire"
+)
+
+// emit puts everything that leaves the queue into the journal, in order.
+func (s *Session) emit() error {
+	for {
+		e := s.next()
+		if e == nil {
+			return nil
+		}
+		if err := s.record(e); err != nil {
+			s.log.Error("the session's log cannot be written", "err", err)
+			s.Abort(wire.Errorf(wire.Internal, "the session's log cannot be written"))
+			return err
+		}
+		s.emitted(e)
+	}
+}
+
+func (s *Session) record(e *entry) error {
+	if e.change != nil {
+		s.inForce = e.change.settings
+		return s.configured(e.change.from)
+	}
+	if r := &e.result; r.Err == nil && r.Identity != s.identity {
+		// Whatever can change a result is an event before that result.
+		s.engine, s.identity = r.Model, r.Identity
+		if err := s.configured(e.info.Index); err != nil {
+			return err
+		}
+	}
+	m := s.detections(e)
+	if err := s.append(m, s.replay(e)); err != nil {
+		return err
+	}
+	s.cfg.OnResult(m.Timing)
+	return nil
+}
+
+func (s *Session) configured(frame int64) error {
+	set := s.inForce
+	return s.append(&wire.Configured{
+		ID: set.id, Frame: frame, Mode: s.mode, Sample: set.sample,
+		Detect: wire.DetectInForce{
+			Threshold: wire.Decimal(set.detect.Threshold), IoU: wire.Decimal(set.detect.IoU), Labels: set.labels,
+		},
+		Model: wire.ModelRef{Name: s.engine.Name, Version: s.engine.Version}, Engine: s.identity,
+	}, nil)
+}
+
+func (s *Session) detections(e *entry) *wire.Detections {
+	m := &wire.Detections{
+		Frame: e.info.Index, PTS: wire.Millis(e.info.PTS), Width: e.info.Width, Height: e.info.Height,
+		Detections: wire.NewDetections(s.engine, e.result.Detections), Model: s.engine.Ref(), Timing: s.timing(e),
+	}
+	if err := e.result.Err; err != nil {
+		m.Error = &wire.Failure{Code: wire.Internal}
+		s.log.Warn("frame not inferred", "frame", e.info.Index, "err", err)
+	}
+	return m
+}
+
+func (s *Session) timing(e *entry) wire.Timing {
+	arrived := s.input.arrival(e.info.Input)
+	decoding := e.info.Ready.Add(-e.info.Decode)
+	return wire.Timing{
+		Receive: wire.Millis(max(0, decoding.Sub(arrived))),
+		Decode:  wire.Millis(e.info.Decode),
+		Queue:   wire.Millis(e.waited()),
+		Infer:   wire.Millis(e.result.Finished.Sub(e.result.Bound)),
+		Total:   wire.Millis(time.Since(arrived)),
+	}
+}
+
+// replay is what a recovery needs of a result beside what clients see.
+type replay struct {
+	KeyPTS     time.Duration   `json:"key_pts"` // decoding can begin again here
+	Input      int64           `json:"input"`   // bytes that had been read
+	Accounting wire.Accounting `json:"accounting"`
+}
+
+func (s *Session) replay(e *entry) []byte {
+	s.mu.Lock()
+	r := replay{KeyPTS: e.info.KeyPTS, Input: e.info.Input, Accounting: s.accounting()}
+	s.mu.Unlock()
+	return wire.Encode(r)
+}
+
+// append puts a message into the journal. Emit calls it, and Run after emit has ended.
+func (s *Session) append(m wire.Numbered, replay []byte) error {
+	e := m.Event(s.offset + 1)
+	if err := s.cfg.Journal.Append(context.Background(), s.offset, e, replay); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.offset = e.Offset
+	s.mu.Unlock()
+	return nil
+}

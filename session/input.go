@@ -1,0 +1,317 @@
+package session
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"detections/media/spool"
+	"detections/session/wire"
+)
+
+// input is the feeding side of a session: at most one feeder, the spool, and when
+// which byte arrived.
+type input struct {
+	s       *Session
+	started chan struct{} // closed at the first byte, or at the end
+	ended   chan struct{} // closed when nothing more comes
+
+	// Guarded by mu, which is taken before Session.mu.
+	mu         sync.Mutex
+	feeder     *Feeder
+	begun      bool
+	final      bool
+	closed     bool        // the session ended; final or not, no bytes are taken
+	incomplete *wire.Error // why the input ended before the media did
+	linger     *time.Timer
+	marks      []mark
+}
+
+// mark says when the input had grown to a size.
+type mark struct {
+	size int64
+	at   time.Time
+}
+
+// maxMarks bounds the arrival times that are kept.
+const maxMarks = 512
+
+func newInput(s *Session) *input {
+	return &input{s: s, started: make(chan struct{}), ended: make(chan struct{})}
+}
+
+// Feeder is the one connection that may send a session's media.
+type Feeder struct {
+	in       *input
+	replaced chan struct{}
+}
+
+// Attach makes the caller the feeder and returns the byte from which to send. A
+// former feeder is told by its Replaced.
+func (s *Session) Attach() (*Feeder, int64) {
+	in := s.input
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.feeder != nil {
+		close(in.feeder.replaced)
+	}
+	in.stopLinger()
+	in.feeder = &Feeder{in: in, replaced: make(chan struct{})}
+	return in.feeder, s.cfg.Spool.Size()
+}
+
+// Replaced is closed when another connection took over.
+func (f *Feeder) Replaced() <-chan struct{} { return f.replaced }
+
+// Write takes the next bytes of the media: all of them, or none with a *wire.Error.
+func (f *Feeder) Write(p []byte) (int, error) {
+	in := f.in
+	in.mu.Lock()
+	err := f.take(p)
+	in.mu.Unlock()
+	if err != nil {
+		return 0, err
+	}
+	in.grow()
+	return len(p), nil
+}
+
+func (f *Feeder) take(p []byte) error {
+	in, size := f.in, f.in.s.cfg.Spool.Size()
+	switch {
+	case in.feeder != f:
+		return errReplaced
+	case in.closed:
+		return wire.Errorf(wire.Conflict, "the session has ended; no more bytes are taken")
+	case in.final:
+		return wire.Errorf(wire.BadMessage, "media bytes after the end: %d bytes came after eof and were ignored", len(p))
+	case size+int64(len(p)) > in.s.cfg.MaxBytes:
+		return wire.Errorf(wire.TooLarge, "the media is larger than the limit of %d bytes", in.s.cfg.MaxBytes)
+	}
+	if err := in.s.cfg.Spool.Append(p); err != nil {
+		return storageError(err)
+	}
+	in.mark(size + int64(len(p)))
+	in.begin()
+	return nil
+}
+
+var errReplaced = &wire.Error{Code: wire.Replaced, Message: "another connection took over as the session's feeder"}
+
+func storageError(err error) error {
+	if errors.Is(err, spool.ErrFull) {
+		return wire.Errorf(wire.StorageFull, "the hub's disk is full; what was acknowledged is kept")
+	}
+	return err
+}
+
+// EOF says that all bytes were written.
+func (f *Feeder) EOF() { f.end(nil) }
+
+// CutOff says that the media ended too early and nobody will send the rest.
+func (f *Feeder) CutOff(why string) {
+	f.end(wire.Errorf(wire.UploadIncomplete, "%s after %d bytes; results so far are kept", why, f.in.s.cfg.Spool.Size()))
+}
+
+func (f *Feeder) end(incomplete *wire.Error) {
+	f.in.mu.Lock()
+	if f.in.feeder == f {
+		f.in.end(incomplete)
+	}
+	f.in.mu.Unlock()
+	f.in.grow()
+}
+
+// Detach leaves without a word: the session waits for a while for another feeder.
+func (f *Feeder) Detach() {
+	in := f.in
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.feeder != f {
+		return
+	}
+	in.feeder = nil
+	if in.final || in.closed {
+		return
+	}
+	in.linger = time.AfterFunc(in.s.cfg.Linger, in.abandon)
+	in.s.notifyChange()
+}
+
+// abandon ends an input to which no feeder came back.
+func (in *input) abandon() {
+	in.mu.Lock()
+	if in.feeder == nil {
+		in.end(wire.Errorf(wire.UploadIncomplete, "the connection was lost after %d bytes and nobody resumed within %v; results so far are kept",
+			in.s.cfg.Spool.Size(), in.s.cfg.Linger))
+	}
+	in.mu.Unlock()
+	in.grow()
+}
+
+// The following are called with in.mu held.
+
+func (in *input) begin() {
+	if !in.begun {
+		in.begun = true
+		close(in.started)
+	}
+}
+
+func (in *input) end(incomplete *wire.Error) {
+	if in.final || in.closed {
+		return
+	}
+	in.final, in.incomplete = true, incomplete
+	in.begin()
+	in.stopLinger()
+	close(in.ended)
+}
+
+func (in *input) stopLinger() {
+	if in.linger != nil {
+		in.linger.Stop()
+		in.linger = nil
+	}
+}
+
+// mark remembers when the input grew. When there are too many marks every second
+// one goes: its bytes then count as arrived a little later than they did.
+func (in *input) mark(size int64) {
+	if len(in.marks) == maxMarks {
+		for i := range maxMarks / 2 {
+			in.marks[i] = in.marks[2*i+1]
+		}
+		in.marks = in.marks[:maxMarks/2]
+	}
+	in.marks = append(in.marks, mark{size, time.Now()})
+}
+
+// arrival is when the input had grown to a size, for sizes that never fall.
+func (in *input) arrival(size int64) time.Time {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	i, _ := slices.BinarySearchFunc(in.marks, size, func(m mark, size int64) int { return int(m.size - size) })
+	if i == len(in.marks) {
+		return time.Now()
+	}
+	in.marks = slices.Delete(in.marks, 0, i)
+	return in.marks[0].at
+}
+
+// grow tells the decoder how much there is.
+func (in *input) grow() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	s := in.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.decoder != nil {
+		s.decoder.Grow(s.cfg.Spool.Size(), in.final)
+	}
+}
+
+// waitForBytes waits until there is something to decode.
+func (in *input) waitForBytes() error {
+	select {
+	case <-in.started:
+	case <-in.s.ctx.Done():
+		return in.s.ctx.Err()
+	}
+	if in.s.cfg.Spool.Size() > 0 {
+		return nil
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.incomplete != nil {
+		return in.incomplete
+	}
+	return wire.Errorf(wire.UnsupportedMedia, "the media is empty: 0 bytes came before its end; send a video file or a picture")
+}
+
+// waitForEnd waits until nothing more comes.
+func (in *input) waitForEnd() error {
+	select {
+	case <-in.ended:
+		return nil
+	case <-in.s.ctx.Done():
+		return in.s.ctx.Err()
+	}
+}
+
+// close takes no more bytes. If all have come it returns their hash; the error
+// says what is wrong with the input.
+func (in *input) close(a *acks) (sum string, complete bool, err error) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.closed = true
+	in.stopLinger()
+	digest, err := in.s.cfg.Spool.Finish()
+	a.stop()
+	switch want := in.s.cfg.Start.Media.SHA256; {
+	case err != nil:
+		return "", false, storageError(err)
+	case in.incomplete != nil:
+		return "", false, in.incomplete
+	case !in.final:
+		return "", false, nil
+	case want != "" && !strings.EqualFold(want, hex.EncodeToString(digest[:])):
+		return hex.EncodeToString(digest[:]), true, wire.Errorf(wire.HashMismatch,
+			"media.sha256 was declared as %.16s…, but the %d bytes received have %x", want, in.s.cfg.Spool.Size(), digest)
+	}
+	return hex.EncodeToString(digest[:]), true, nil
+}
+
+// acks is the goroutine that acknowledges what is durable.
+type acks struct {
+	quit chan struct{}
+	done chan struct{}
+}
+
+// acknowledge commits the durable length whenever it has grown, and tells doors.
+func (in *input) acknowledge() *acks {
+	a := &acks{make(chan struct{}), make(chan struct{})}
+	go func() {
+		defer close(a.done)
+		for {
+			select {
+			case <-in.s.cfg.Spool.Changed():
+				in.commit()
+			case <-a.quit:
+				in.commit()
+				return
+			}
+		}
+	}()
+	return a
+}
+
+func (a *acks) stop() {
+	close(a.quit)
+	<-a.done
+}
+
+func (in *input) commit() {
+	s := in.s
+	if err := s.cfg.Spool.Err(); err != nil {
+		s.log.Error("upload cannot be made durable", "err", err)
+		s.Abort(wire.AsError(storageError(err)))
+		return
+	}
+	n := s.cfg.Spool.Synced()
+	if err := s.cfg.Journal.Commit(context.Background(), n); err != nil {
+		s.log.Error("upload cannot be acknowledged", "err", err)
+		s.Abort(wire.Errorf(wire.Internal, "the session's log cannot be written"))
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n != s.acked {
+		s.acked = n
+		s.notify()
+	}
+}

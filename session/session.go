@@ -1,0 +1,354 @@
+// Package session runs one detection session from first byte to last result,
+// whatever connections come and go.
+//
+// How a session's data flows (who runs each arrow is in brackets):
+//
+//	door ──Feeder.Write──► spool [door] ──Grow──► Decoder (its own process)
+//	Decoder ──Next──► queue + mailbox [Run] ──Take──► batch [a runner]
+//	batch ──Done──► queue [a runner] ──in frame order──► Journal [emit]
+//	Journal ──► every door, the outbox: nobody is told results by anyone else
+//
+// The queue holds what must come out in order: frames on their way through the
+// batcher, and changes of configuration at the frame from which they hold. The
+// mailbox holds those frames of the queue that no runner has taken: in a file as
+// many as the decoder has slots, in a live session one, the newest.
+//
+// The one rule: a session has exactly one end event, and it is the last one.
+package session
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"detections/infer"
+	"detections/media"
+	"detections/media/spool"
+	"detections/session/wire"
+)
+
+// Inference gives sessions the batcher.
+type Inference interface {
+	// Batcher waits until an engine is ready. waiting is called once if that takes time.
+	Batcher(ctx context.Context, waiting func()) (*infer.Batcher, error)
+}
+
+// Decoders starts decoders; media/worker's Pool is one.
+type Decoders interface {
+	Start(ctx context.Context, input *os.File, job media.Job) (media.Decoder, error)
+}
+
+// Journal is the session's own timeline, as its owner.
+type Journal interface {
+	// Append puts an event after the event with offset after, with what a replay needs.
+	Append(ctx context.Context, after uint64, e wire.Event, replay []byte) error
+	// Commit records how many input bytes are durable.
+	Commit(ctx context.Context, input int64) error
+}
+
+// Reader follows a session's timeline for a door; hub/timeline's Reader is one.
+type Reader interface {
+	// Poll returns the next events without waiting; if there are none, changed is
+	// closed when there may be some. After the end event the error is io.EOF.
+	Poll(ctx context.Context) (events []wire.Event, changed <-chan struct{}, err error)
+	Close()
+}
+
+// Config is what a session is made of.
+type Config struct {
+	ID        string
+	Principal string
+	Start     wire.Start
+	Inference Inference
+	Decoders  Decoders
+	Journal   Journal
+	// Spool takes the input; whoever made it closes it after Run.
+	Spool *spool.Spool
+	// MaxBytes bounds the input.
+	MaxBytes int64
+	// Linger is how long the session waits for a feeder to come back before its input counts as cut off.
+	Linger time.Duration
+	// OnResult is told of every result, from the session's goroutine; nil: nobody is.
+	OnResult func(wire.Timing)
+	Logger   *slog.Logger
+}
+
+// Session is one client's job.
+type Session struct {
+	// Static after construction.
+	cfg     Config
+	mode    wire.Mode
+	log     *slog.Logger
+	created time.Time
+	ctx     context.Context // cancelled to stop early
+	stop    context.CancelFunc
+	ready   chan struct{} // closed when the input was recognised, or the session ended
+	done    chan struct{} // closed when the end event is in the journal
+	input   *input
+
+	// Guarded by mu.
+	mu       sync.Mutex
+	wake     sync.Cond     // the head of the queue may be ready, or drained was set
+	changed  chan struct{} // closed and renewed when Status may have changed
+	state    wire.StateName
+	stream   *media.StreamInfo
+	model    *infer.Model // nil: no engine yet
+	place    *infer.Place
+	decoder  media.Decoder // nil before and after decoding
+	queue    []*entry
+	mailbox  []*entry // entries of queue that no runner has taken
+	spare    []*entry
+	inFlight int
+	drained  bool // nothing is added to the queue any more
+	count    counts
+	settings settings // of the frames that are put now
+	changes  []change // asked of the decoder, not yet in the queue
+	changeID uint32
+	stopped  *wire.Error // why the session is to stop early; no code: cancelled
+	offset   uint64      // of the last event
+	acked    int64
+	reached  media.FrameInfo // the last frame put
+	isReady  bool
+
+	// Owned by emit.
+	inForce  settings
+	engine   *infer.Model
+	identity infer.Identity
+}
+
+// New makes a session; Run runs it.
+func New(c Config) *Session {
+	s := &Session{
+		cfg: c, mode: cmp.Or(c.Start.Mode, wire.File), log: c.Logger, created: time.Now(),
+		ready: make(chan struct{}), done: make(chan struct{}), changed: make(chan struct{}),
+		state: wire.WaitingForBytes, settings: defaults(),
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.cfg.OnResult == nil {
+		s.cfg.OnResult = func(wire.Timing) {}
+	}
+	s.wake.L = &s.mu
+	s.ctx, s.stop = context.WithCancel(context.Background())
+	s.input = newInput(s)
+	return s
+}
+
+// ID is the session's public name.
+func (s *Session) ID() string { return s.cfg.ID }
+
+// Principal is whose session it is.
+func (s *Session) Principal() string { return s.cfg.Principal }
+
+// Run runs the session until its end event is in the journal. The error is a
+// fault of the journal; everything else is in the end event.
+func (s *Session) Run() error {
+	defer close(s.done)
+	defer s.stop()
+	acks := s.input.acknowledge()
+	err := s.detect()
+	end := s.conclude(err, acks)
+	if err := s.append(&end, nil); err != nil {
+		return err
+	}
+	s.setState(wire.Ended)
+	s.markReady()
+	return nil
+}
+
+// detect decodes and infers everything; its error is why the session failed.
+func (s *Session) detect() error {
+	b, err := s.cfg.Inference.Batcher(s.ctx, func() { s.setState(wire.WaitingForEngine) })
+	if err != nil {
+		return err
+	}
+	place, err := s.begin(b)
+	if err != nil {
+		return err
+	}
+	defer place.Leave()
+	emitted := make(chan error, 1)
+	go func() { emitted <- s.emit() }()
+	err = s.decode()
+	s.drain(err != nil && s.ctx.Err() != nil)
+	return cmp.Or(<-emitted, err) // if the journal failed nothing else counts
+}
+
+// begin fixes the configuration of the first frame and takes a place at the batcher.
+func (s *Session) begin(b *infer.Batcher) (*infer.Place, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first := &wire.Configure{Sample: s.cfg.Start.Sample, Detect: s.cfg.Start.Detect}
+	set, err := s.settings.apply(first, b.Model())
+	if err != nil {
+		return nil, err
+	}
+	s.model, s.place = b.Model(), b.Join(source{s})
+	s.engine, s.identity = b.Model(), b.Identity()
+	s.enter(change{settings: set}, 0)
+	s.state = wire.WaitingForBytes
+	s.notify()
+	return s.place, nil
+}
+
+// decode moves frames from the decoder into the mailbox until the input's end.
+func (s *Session) decode() error {
+	if err := s.input.waitForBytes(); err != nil {
+		return err
+	}
+	d, err := s.openDecoder()
+	if err != nil {
+		return err
+	}
+	defer s.closeDecoder(d)
+	for {
+		out, err := d.Next(s.ctx)
+		switch {
+		case errors.Is(err, io.EOF):
+			s.observe(d.Stats())
+			return s.input.waitForEnd()
+		case err != nil:
+			s.observe(d.Stats())
+			return mediaError(err)
+		}
+		s.accept(out, d.Stats())
+	}
+}
+
+func (s *Session) openDecoder() (media.Decoder, error) {
+	file, err := s.cfg.Spool.File()
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close() // the decoder process has its own
+	s.mu.Lock()
+	job := media.Job{
+		Views: []media.View{s.model.Input.View()}, Sample: s.settings.sample.Rule(), Live: s.mode == wire.Live,
+		Container: s.cfg.Start.Media.Container, FPS: s.cfg.Start.Media.FPS,
+	}
+	s.mu.Unlock()
+	d, err := s.cfg.Decoders.Start(s.ctx, file, job)
+	if err != nil {
+		return nil, mediaError(err)
+	}
+	s.mu.Lock()
+	s.decoder, s.state = d, wire.Running
+	if rule := s.settings.sample.Rule(); rule != job.Sample { // changed meanwhile
+		d.Configure(0, rule)
+	}
+	s.notify()
+	s.mu.Unlock()
+	s.input.grow()
+	return d, nil
+}
+
+func (s *Session) closeDecoder(d media.Decoder) {
+	s.mu.Lock()
+	s.decoder = nil
+	for _, c := range s.changes { // no frame is left for them
+		s.enter(c, s.count.decode.Decoded)
+	}
+	s.changes = nil
+	s.mu.Unlock()
+	if err := d.Close(); err != nil {
+		s.log.Warn("closing the decoder failed", "err", err)
+	}
+}
+
+// accept takes one output of the decoder and its counters after it.
+func (s *Session) accept(out media.Output, stats media.DecodeStats) {
+	s.mu.Lock()
+	s.count.decode = stats
+	put := out.Frame != nil
+	switch {
+	case put:
+		s.put(out.Frame)
+	case out.Rule != nil:
+		s.changeHolds(*out.Rule)
+	case out.Stream != nil:
+		s.stream, s.state = out.Stream, wire.Running
+	case out.Waiting != "":
+		s.state = wire.StateName(out.Waiting)
+	}
+	if out.Stream != nil || out.Waiting != "" {
+		s.notify()
+		s.recognised()
+	}
+	s.mu.Unlock()
+	if put {
+		s.place.Ready()
+	}
+}
+
+func (s *Session) observe(d media.DecodeStats) {
+	s.mu.Lock()
+	s.count.decode = d
+	s.mu.Unlock()
+}
+
+// Cancel stops the session and keeps what was found.
+func (s *Session) Cancel() { s.Abort(&wire.Error{}) }
+
+// Abort ends the session early, as failed.
+func (s *Session) Abort(why *wire.Error) {
+	s.mu.Lock()
+	if s.stopped == nil {
+		s.stopped = why
+	}
+	s.mu.Unlock()
+	s.stop()
+}
+
+// conclude closes the input and says how the session ended.
+func (s *Session) conclude(err error, acks *acks) wire.End {
+	sum, complete, inputErr := s.input.close(acks)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	end := wire.End{Outcome: wire.Done, Bytes: s.cfg.Spool.Size(), Accounting: s.accounting()}
+	if complete {
+		end.MediaSHA256 = sum
+	}
+	switch {
+	case err != nil && s.stopped != nil && s.stopped.Code == "":
+		end.Outcome = wire.Cancelled
+		return end
+	case err != nil && s.stopped != nil:
+		err = s.stopped
+	case err == nil:
+		err = inputErr
+	}
+	if err != nil {
+		e := wire.AsError(err)
+		end.Outcome, end.Code, end.Message = wire.Failed, e.Code, e.Message
+		if e.Code == wire.Internal {
+			s.log.Error("session failed", "err", err)
+		}
+	}
+	return end
+}
+
+// mediaError puts a decoder's failure into the protocol's terms.
+func mediaError(err error) error {
+	var code wire.Code
+	switch {
+	case errors.Is(err, media.ErrUnsupported):
+		code = wire.UnsupportedMedia
+	case errors.Is(err, media.ErrDecode):
+		code = wire.DecodeFailed
+	case errors.Is(err, media.ErrStalled):
+		code = wire.DecodeStalled
+	case errors.Is(err, media.ErrTooLarge):
+		code = wire.TooLarge
+	case errors.Is(err, media.ErrStarting):
+		code = wire.Overloaded
+	default:
+		return err
+	}
+	return &wire.Error{Code: code, Message: err.Error()}
+}

@@ -1,0 +1,131 @@
+package session
+
+import (
+	"slices"
+
+	"detections/infer"
+	"detections/media"
+	"detections/session/wire"
+)
+
+// settings are what can change while a session runs, with every value set.
+type settings struct {
+	id     string // of the configure message that made them
+	sample wire.Sample
+	labels []string // nil: all
+	detect *infer.Detect
+}
+
+// change says from which frame other settings hold.
+type change struct {
+	settings settings
+	ruleID   uint32
+	from     int64
+}
+
+func defaults() settings {
+	return settings{
+		sample: wire.Sample{All: true},
+		detect: &infer.Detect{Threshold: infer.DefaultThreshold, IoU: infer.DefaultIoU},
+	}
+}
+
+// apply returns the settings as a message changes them. It fails if the model
+// lacks one of the labels.
+func (s settings) apply(c *wire.Configure, m *infer.Model) (settings, error) {
+	s.id = c.ID
+	if c.Sample != nil {
+		s.sample = *c.Sample
+		s.sample.All = s.sample.Rule() == media.Sample{}
+	}
+	if c.Detect == nil {
+		return s, nil
+	}
+	d := *s.detect
+	if t := c.Detect.Threshold; t != nil {
+		d.Threshold = float32(*t)
+	}
+	if i := c.Detect.IoU; i != nil {
+		d.IoU = float32(*i)
+	}
+	if c.Detect.Labels != nil {
+		var err error
+		if d.Classes, err = classes(m, c.Detect.Labels); err != nil {
+			return s, err
+		}
+		s.labels = slices.Clone(c.Detect.Labels)
+	}
+	s.detect = &d
+	return s, nil
+}
+
+// classes are the model's classes with these labels; nil for none: no filter.
+func classes(m *infer.Model, labels []string) (map[int]bool, error) {
+	if len(labels) == 0 {
+		return nil, nil
+	}
+	set := map[int]bool{}
+	for _, l := range labels {
+		c := slices.Index(m.Labels, l)
+		if c < 0 {
+			return nil, wire.Errorf(wire.BadMessage, "detect.labels: the model %s has no label %.60q; GET /classes lists its %d labels", m.Name, l, len(m.Labels))
+		}
+		set[c] = true
+	}
+	return set, nil
+}
+
+// Configure changes the settings from the next decoded frame on. A configured
+// event names that frame.
+func (s *Session) Configure(c *wire.Configure) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.place == nil {
+		return wire.Errorf(wire.EngineUnavailable, "configure: the engine is not ready yet; try again after the first configured event")
+	}
+	latest := s.settings
+	if n := len(s.changes); n > 0 {
+		latest = s.changes[n-1].settings
+	}
+	set, err := latest.apply(c, s.model)
+	if err != nil {
+		return err
+	}
+	s.changeID++
+	ch := change{settings: set, ruleID: s.changeID}
+	if s.decoder == nil {
+		if s.drained {
+			return wire.Errorf(wire.Conflict, "configure: every frame is decoded already")
+		}
+		s.enter(ch, s.count.decode.Decoded)
+		return nil
+	}
+	if len(s.changes) == maxChanges {
+		return wire.Errorf(wire.Quota, "configure: %d changes wait to take effect; wait for their configured events", maxChanges)
+	}
+	s.changes = append(s.changes, ch)
+	s.decoder.Configure(ch.ruleID, set.sample.Rule())
+	return nil
+}
+
+// maxChanges bounds the changes that wait for the decoder.
+const maxChanges = 16
+
+// changed is the decoder's word from which frame a change holds. s.mu is held.
+func (s *Session) changeHolds(r media.RuleChange) {
+	i := slices.IndexFunc(s.changes, func(c change) bool { return c.ruleID == r.ID })
+	if i < 0 {
+		return // the rule that openDecoder passed on
+	}
+	c := s.changes[i]
+	s.changes = slices.Delete(s.changes, i, i+1)
+	s.enter(c, r.From)
+}
+
+// enter puts a change in its place among the frames. s.mu is held.
+func (s *Session) enter(c change, from int64) {
+	c.from = from
+	s.settings = c.settings
+	s.queue = append(s.queue, &entry{change: &c})
+	s.wake.Signal()
+}

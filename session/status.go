@@ -1,0 +1,104 @@
+package session
+
+import (
+	"time"
+
+	"detections/infer"
+	"detections/media"
+	"detections/session/wire"
+)
+
+// Status is a session as of one moment.
+type Status struct {
+	ID         string
+	Principal  string
+	Created    time.Time
+	Mode       wire.Mode
+	Media      wire.Media
+	State      wire.StateName
+	Stream     *media.StreamInfo // nil: not recognised yet
+	Model      *infer.Model      // nil: no engine yet
+	Received   int64             // bytes
+	Acked      int64             // bytes that are durable
+	Offset     uint64            // of the last event
+	Accounting wire.Accounting
+	// Percent of the media that was decoded, −1 if its size is not known.
+	Percent float64
+	// ETA is how long the rest takes at the rate so far, 0 if not known.
+	ETA time.Duration
+}
+
+// Status returns the session as it stands.
+func (s *Session) Status() Status {
+	in := s.input
+	in.mu.Lock()
+	total, lingering := s.cfg.Start.Media.Size, in.linger != nil
+	if in.final {
+		total = s.cfg.Spool.Size()
+	}
+	in.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := Status{
+		ID: s.cfg.ID, Principal: s.cfg.Principal, Created: s.created, Mode: s.mode, Media: s.cfg.Start.Media,
+		State: s.state, Stream: s.stream, Model: s.model, Received: s.cfg.Spool.Size(), Acked: s.acked,
+		Offset: s.offset, Accounting: s.accounting(), Percent: -1,
+	}
+	if lingering && st.State != wire.Ended {
+		st.State = wire.Lingering
+	}
+	if total > 0 {
+		st.Percent = min(100, 100*float64(s.reached.Input)/float64(total))
+		if done := st.Percent; done > 1 && done < 100 {
+			st.ETA = time.Duration(float64(time.Since(s.created)) * (100 - done) / done)
+		}
+	}
+	return st
+}
+
+// Changed is closed when Status may have changed in state or acknowledged bytes.
+func (s *Session) Changed() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.changed
+}
+
+// Done is closed when the session has ended.
+func (s *Session) Done() <-chan struct{} { return s.done }
+
+// Ready is closed when the input was recognised, its index is waited for, or the
+// session has ended: an HTTP door then knows which status to answer.
+func (s *Session) Ready() <-chan struct{} { return s.ready }
+
+func (s *Session) setState(st wire.StateName) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state = st
+	s.notify()
+}
+
+func (s *Session) markReady() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.recognised()
+}
+
+func (s *Session) notifyChange() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.notify()
+}
+
+// notify wakes whoever waits for Changed. s.mu is held.
+func (s *Session) notify() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// recognised closes ready. s.mu is held.
+func (s *Session) recognised() {
+	if !s.isReady {
+		s.isReady = true
+		close(s.ready)
+	}
+}
