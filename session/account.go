@@ -38,11 +38,10 @@ func (c *counts) settle(e *entry) {
 	}
 }
 
-// accounting is the sum over everything so far. s.mu is held.
-func (s *Session) accounting() wire.Accounting {
-	c := &s.count
+// accounting is the sum so far, with pending frames between decoder and journal.
+func (c *counts) accounting(pending int64) wire.Accounting {
 	a := wire.Accounting{
-		Decoded: c.decode.Decoded, Skipped: c.decode.Decoded - c.decode.Picked, Inferred: c.inferred,
+		Decoded: c.decode.Decoded, Skipped: c.decode.Decoded - c.decode.Picked, Inferred: c.inferred, Pending: pending,
 		Dropped: make(map[string]int64, dropReasons),
 		Failed:  map[string]int64{engineError: c.failed},
 		Undecoded: map[string]int64{
@@ -52,10 +51,16 @@ func (s *Session) accounting() wire.Accounting {
 	for why, n := range c.dropped {
 		a.Dropped[dropNames[why]] = n
 	}
+	return a
+}
+
+// accounting is what became of every frame of the session. s.mu is held.
+func (s *Session) accounting() wire.Accounting {
+	var pending int64
 	for _, e := range s.queue {
 		if e.change == nil {
-			a.Pending++
+			pending++
 		}
 	}
-	return a
+	return s.count.accounting(pending)
 }

@@ -26,8 +26,7 @@ type PictureConfig struct {
 func DetectPicture(ctx context.Context, c PictureConfig, sp *spool.Spool) (wire.Picture, wire.Accounting, error) {
 	p := picture{received: time.Now(), answered: make(chan struct{})}
 	err := p.detect(ctx, c, sp)
-	counted := Session{count: p.count}
-	return p.answer, counted.accounting(), err
+	return p.answer, p.count.accounting(0), err
 }
 
 // picture is one picture on its way. It is its own infer.Source.

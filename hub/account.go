@@ -1,0 +1,142 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+
+	"detections/infer"
+	"detections/media/spool"
+	"detections/session"
+	"detections/session/wire"
+)
+
+// totals sums accountings.
+type totals struct{ wire.Accounting }
+
+func newTotals() totals {
+	return totals{wire.Accounting{Dropped: map[string]int64{}, Failed: map[string]int64{}, Undecoded: map[string]int64{}}}
+}
+
+func (t *totals) add(a wire.Accounting) {
+	t.Decoded += a.Decoded
+	t.Inferred += a.Inferred
+	t.Skipped += a.Skipped
+	t.Pending += a.Pending
+	addTo(t.Dropped, a.Dropped)
+	addTo(t.Failed, a.Failed)
+	addTo(t.Undecoded, a.Undecoded)
+}
+
+func addTo(sum, more map[string]int64) {
+	for k, n := range more {
+		sum[k] += n
+	}
+}
+
+// Stats are the hub's counters.
+type Stats struct {
+	States     map[wire.StateName]int // running sessions
+	Accounting wire.Accounting        // of everything since the start, pictures included
+	Batcher    infer.BatcherStats
+	Draining   bool
+}
+
+// Stats sums up all sessions.
+func (h *Hub) Stats() Stats {
+	s := Stats{States: map[wire.StateName]int{}, Batcher: h.cfg.AI.Stats(), Draining: h.isDraining()}
+	sum := newTotals()
+	h.mu.Lock()
+	sum.add(h.totals.Accounting)
+	running := h.listLocked()
+	h.mu.Unlock()
+	for _, e := range running {
+		st := e.Status()
+		s.States[st.State]++
+		sum.add(st.Accounting)
+	}
+	s.Accounting = sum.Accounting
+	return s
+}
+
+// Sessions are the principal's sessions, running and kept, oldest first.
+func (h *Hub) Sessions(principal string) []session.Status {
+	h.mu.Lock()
+	var all []*entry
+	for _, e := range h.sessions {
+		if e.Principal() == principal {
+			all = append(all, e)
+		}
+	}
+	h.mu.Unlock()
+	out := make([]session.Status, len(all))
+	for i, e := range all {
+		out[i] = e.Status()
+	}
+	slices.SortFunc(out, func(a, b session.Status) int { return a.Created.Compare(b.Created) })
+	return out
+}
+
+// list are the sessions that run.
+func (h *Hub) list() []*entry {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.listLocked()
+}
+
+func (h *Hub) listLocked() []*entry {
+	var running []*entry
+	for _, e := range h.sessions {
+		if e.endedAt.IsZero() {
+			running = append(running, e)
+		}
+	}
+	return running
+}
+
+// Picture finds the objects in one still picture.
+func (h *Hub) Picture(ctx context.Context, body io.Reader, d *wire.Detect) (wire.Picture, error) {
+	if h.isDraining() {
+		return wire.Picture{}, wire.Errorf(wire.Draining, "the hub is shutting down; try again in a moment")
+	}
+	sp, err := h.receive(body)
+	if err != nil {
+		return wire.Picture{}, err
+	}
+	defer func() { _ = sp.Close() }() // in memory: nothing can be lost
+	c := session.PictureConfig{Inference: h.cfg.AI, Decoders: h.cfg.Decoders, Detect: d}
+	answer, counted, err := session.DetectPicture(ctx, c, sp)
+	h.mu.Lock()
+	h.totals.add(counted)
+	h.mu.Unlock()
+	if err == nil && h.cfg.OnResult != nil {
+		h.cfg.OnResult(answer.Timing)
+	}
+	return answer, err
+}
+
+// receive reads a picture into memory.
+func (h *Hub) receive(body io.Reader) (*spool.Spool, error) {
+	sp, err := spool.Memory("picture")
+	if err != nil {
+		return nil, storageError(err)
+	}
+	_, err = io.Copy(appender{sp}, io.LimitReader(body, h.limits.Picture+1))
+	switch n := sp.Size(); {
+	case err != nil:
+		err = wire.Errorf(wire.UploadIncomplete, "the body ended after %d bytes: %v", n, err)
+	case n == 0:
+		err = wire.Errorf(wire.UnsupportedMedia, "the body is empty; send the bytes of a picture")
+	case n > h.limits.Picture:
+		err = wire.Errorf(wire.TooLarge, "the picture is larger than the limit of %d bytes", h.limits.Picture)
+	}
+	if err != nil {
+		return nil, errors.Join(err, sp.Close())
+	}
+	return sp, nil
+}
+
+type appender struct{ *spool.Spool }
+
+func (a appender) Write(p []byte) (int, error) { return len(p), a.Append(p) }
