@@ -9,6 +9,8 @@ require (
 )
 
 require (
+	github.com/asticode/go-astiav v0.38.0 // indirect
+	github.com/asticode/go-astikit v0.42.0 // indirect
 	github.com/coder/websocket v1.8.15 // indirect
 	github.com/yalue/onnxruntime_go v1.27.0 // indirect
 )

@@ -1,0 +1,399 @@
+package av
+
+/*
+#include <errno.h>
+#cgo pkg-config: libavcodec libavformat libswscale libavutil
+#include "shim.h"
+*/
+import "C"
+
+import (
+	"errors"
+	"io"
+	"math"
+	"os"
+	"runtime"
+	"runtime/cgo"
+	"sync"
+	"time"
+	"unsafe"
+
+	"github.com/asticode/go-astiav"
+
+	"detections/media"
+)
+
+var setup = sync.OnceFunc(func() { C.det_setup(maxAlloc) })
+
+var _ media.Loop = Decode
+
+// Decode is the media.Loop: it decodes the input, scales the pictures that the
+// sampling rule picks, and gives them to the host.
+func Decode(h media.Host, file *os.File, job media.Job) error {
+	setup()
+	// Log lines and limits are found by thread.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	d := newDecoder(h, file, job)
+	defer d.close()
+	if err := d.run(); err != nil {
+		return err
+	}
+	return d.changeRules() // those that came too late still come back
+}
+
+// decoder is one job. Owned by the loop's goroutine.
+type decoder struct {
+	// Static after construction.
+	host     media.Host
+	job      media.Job
+	in       *input
+	inHandle cgo.Handle
+	logTo    cgo.Handle
+
+	// Set by open.
+	fc       *astiav.FormatContext
+	pb       *C.AVIOContext
+	seekable bool
+	walk     media.IndexWalk
+	indexEnd int64 // a seekable MP4 is of no use before this byte
+
+	// Set by pick.
+	stream   int
+	timeBase astiav.Rational
+	cc       *astiav.CodecContext
+
+	pkt    *astiav.Packet
+	frame  *astiav.Frame
+	spare  *media.Frame // a slot that was not used yet
+	scaler *scaler
+	picker media.Picker
+	info   media.StreamInfo
+	told   bool // info was put
+	stats  media.DecodeStats
+	keys   keys
+	last   media.FrameInfo // of the latest picture, picked or not
+	lastNS time.Duration   // how long it lasts, as far as known
+	input  int64           // bytes that were needed so far
+
+	mark       time.Time     // of the previous picked picture
+	markWaited time.Duration // in.waited then
+}
+
+func newDecoder(h media.Host, file *os.File, job media.Job) *decoder {
+	d := &decoder{
+		host: h, job: job, in: newInput(h, file), logTo: cgo.NewHandle(h),
+		pkt: astiav.AllocPacket(), frame: astiav.AllocFrame(),
+		scaler: newScaler(job.Views), picker: media.NewPicker(job.Sample), mark: time.Now(),
+	}
+	d.inHandle = cgo.NewHandle(d.in)
+	C.det_log_to(C.uintptr_t(d.logTo))
+	return d
+}
+
+func (d *decoder) close() {
+	if d.cc != nil {
+		d.cc.Free()
+	}
+	if d.fc != nil {
+		d.fc.CloseInput()
+	}
+	if d.pb != nil {
+		C.det_free_input(nil, d.pb)
+	}
+	d.pkt.Free()
+	d.frame.Free()
+	d.scaler.free()
+	C.det_log_to(0)
+	d.inHandle.Delete()
+	d.logTo.Delete()
+}
+
+// errDone ends a job that needs nothing more of its input.
+var errDone = errors.New("done")
+
+func (d *decoder) run() error {
+	err := d.decodeAll()
+	if err == nil {
+		err = d.send(nil)
+	}
+	if err != nil && !errors.Is(err, errDone) {
+		return err
+	}
+	d.stats.Undecoded.NoKeyframe = d.keys.undecoded(true)
+	if d.stats.Decoded == 0 {
+		return d.noPicture()
+	}
+	return nil
+}
+
+func (d *decoder) decodeAll() error {
+	container, err := d.recognise()
+	if err != nil {
+		return err
+	}
+	d.info.Container = container
+	if id, ok := pictures[container]; ok {
+		return d.decodePicture(id)
+	}
+	if d.job.Picture {
+		return refuse(media.ErrUnsupported, "a still picture was expected, and the input is %s", container)
+	}
+	if err := d.openDemuxer(); err != nil {
+		return err
+	}
+	if err := d.findVideo(); err != nil {
+		return err
+	}
+	return d.readPackets()
+}
+
+// decodePicture decodes a whole file as one access unit.
+func (d *decoder) decodePicture(id astiav.CodecID) error {
+	if err := d.in.awaitSize(maxPicture + 1); err != nil {
+		return err
+	}
+	if d.in.size > maxPicture {
+		return refuse(media.ErrTooLarge, "the picture has more than %d bytes", maxPicture)
+	}
+	b, err := io.ReadAll(io.NewSectionReader(d.in.file, 0, d.in.size))
+	if err != nil {
+		return refuse(media.ErrInput, "reading the input failed: %v", err)
+	}
+	d.timeBase = astiav.NewRational(1, 1)
+	if err := d.openCodec(id, nil); err != nil {
+		return err
+	}
+	if err := d.pkt.FromData(b); err != nil {
+		return d.because(err, "reading the picture")
+	}
+	defer d.pkt.Unref()
+	d.in.high = d.in.size
+	d.pkt.SetFlags(d.pkt.Flags().Add(astiav.PacketFlagKey))
+	d.pkt.SetPts(0)
+	return d.send(d.pkt)
+}
+
+// readPackets demuxes until the end and decodes every packet of the chosen stream.
+func (d *decoder) readPackets() error {
+	for {
+		err := d.fc.ReadFrame(d.pkt)
+		switch {
+		case d.in.err != nil:
+			return d.in.err
+		case errors.Is(err, astiav.ErrEof) && d.cc != nil:
+			return nil
+		case err != nil && d.cc != nil:
+			// Damage that the demuxer cannot get over. What came before it counts.
+			d.stats.Undecoded.Corrupt++
+			d.host.Log("demuxing ended early: " + err.Error())
+			return nil
+		case err != nil:
+			return d.noVideo()
+		}
+		err = d.packet()
+		d.pkt.Unref()
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// packet decodes one packet if it is of the chosen stream.
+func (d *decoder) packet() error {
+	if d.cc == nil {
+		if err := d.findVideo(); err != nil {
+			return err
+		}
+	}
+	if d.cc == nil || d.pkt.StreamIndex() != d.stream {
+		return nil
+	}
+	return d.send(d.pkt)
+}
+
+// findVideo chooses the stream to decode. Some containers show their streams only
+// as packets pass: for those it is not an error yet that there is none.
+func (d *decoder) findVideo() error {
+	found, err := d.pick()
+	if err != nil || found {
+		return err
+	}
+	if !d.fc.CtxFlags().Has(astiav.FormatContextCtxFlagNoHeader) || d.tell() > probeSize {
+		return d.noVideo()
+	}
+	return nil
+}
+
+// send gives the decoder a packet, or the end, and takes the pictures it has.
+func (d *decoder) send(pkt *astiav.Packet) error {
+	isKey := false
+	if pkt != nil {
+		isKey = pkt.Flags().Has(astiav.PacketFlagKey)
+		pts := pkt.Pts()
+		if pts == astiav.NoPtsValue {
+			pts = pkt.Dts()
+		}
+		number := d.keys.sent(isKey, d.ns(pts))
+		C.det_number_packet(*(**C.AVPacket)(unsafe.Pointer(pkt)), C.int64_t(number)) // its only field
+	}
+	if err := d.cc.SendPacket(pkt); err != nil {
+		if err := d.refused(err); err != nil {
+			return err
+		}
+	}
+	for {
+		err := d.cc.ReceiveFrame(d.frame)
+		switch {
+		case errors.Is(err, astiav.ErrEagain), errors.Is(err, astiav.ErrEof):
+			return nil
+		case err != nil:
+			if err := d.refused(err); err != nil {
+				return err
+			}
+			continue
+		}
+		err = d.picture()
+		d.frame.Unref()
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// refused counts a packet that the decoder did not take. Only a limit ends the job.
+func (d *decoder) refused(err error) error {
+	if C.det_limit_hit() != nil || errors.Is(err, astiav.Error(-C.ENOMEM)) {
+		return d.because(err, "decoding")
+	}
+	if d.keys.begun() {
+		d.stats.Undecoded.Corrupt++
+	}
+	return nil
+}
+
+// picture counts a decoded picture, and delivers it if it is picked.
+func (d *decoder) picture() error {
+	var p C.det_picture
+	C.det_describe((*C.AVFrame)(d.frame.UnsafePointer()), rational(d.timeBase), &p)
+	w, h := int(p.width), int(p.height)
+	if p.rotation == 90 || p.rotation == 270 {
+		w, h = h, w
+	}
+	d.keys.received(int64(p.packet))
+	if !d.told {
+		d.told = true
+		d.info.Width, d.info.Height, d.info.Rotation = w, h, int(p.rotation)
+		if err := d.host.Put(media.Output{Stream: &d.info}, d.stats); err != nil {
+			return err
+		}
+	}
+	if err := d.changeRules(); err != nil {
+		return err
+	}
+	d.input = max(d.input, d.tell())
+	pts := d.time(&p)
+	d.last = media.FrameInfo{
+		Index: d.stats.Decoded, PTS: pts, Width: w, Height: h,
+		Key: p.key != 0, KeyPTS: d.keys.before(pts), Input: d.input,
+	}
+	d.stats.Decoded++
+	d.stats.Undecoded.NoKeyframe = d.keys.undecoded(false)
+	if d.job.Picture || d.picker.Pick(pts) {
+		if err := d.deliver(int(p.rotation)); err != nil {
+			return err
+		}
+	}
+	if d.job.Picture {
+		return errDone
+	}
+	return nil
+}
+
+// time is the picture's presentation time, or a guess if it has none.
+func (d *decoder) time(p *C.det_picture) time.Duration {
+	lasts := time.Duration(p.dur_ns)
+	if lasts <= 0 && d.info.FrameRate > 0 {
+		lasts = time.Duration(float64(time.Second) / d.info.FrameRate)
+	}
+	pts := time.Duration(p.ns)
+	if p.ns == math.MinInt64 {
+		pts = 0
+		if d.stats.Decoded > 0 {
+			pts = d.last.PTS + d.lastNS
+		}
+	}
+	d.lastNS = lasts
+	return pts
+}
+
+// deliver scales the picture into a slot and hands it over.
+func (d *decoder) deliver(rotation int) error {
+	begin := time.Now()
+	busy := begin.Sub(d.mark) - (d.in.waited - d.markWaited)
+	f := d.spare
+	if f == nil {
+		var err error
+		if f, err = d.host.Slot(); err != nil {
+			return err
+		}
+	}
+	d.spare = nil
+	begin = time.Now()
+	f.FrameInfo = d.last
+	if err := d.scaler.scale(d.frame, rotation, f); err != nil {
+		// A pixel format that cannot be converted: like a picture that did not decode.
+		d.spare = f
+		d.stats.Decoded--
+		d.stats.Undecoded.Corrupt++
+		d.host.Log(err.Error())
+		return nil
+	}
+	f.Decode = busy + time.Since(begin)
+	d.stats.Picked++
+	err := d.host.Put(media.Output{Frame: f}, d.stats)
+	d.mark, d.markWaited = time.Now(), d.in.waited
+	return err
+}
+
+// changeRules takes up the sampling rules that have arrived.
+func (d *decoder) changeRules() error {
+	for {
+		id, rule, ok := d.host.Rule()
+		if !ok {
+			return nil
+		}
+		d.picker = media.NewPicker(rule)
+		if err := d.host.Put(media.Output{Rule: &media.RuleChange{ID: id, From: d.stats.Decoded}}, d.stats); err != nil {
+			return err
+		}
+	}
+}
+
+// tell is how many bytes of the input the demuxer has used.
+func (d *decoder) tell() int64 {
+	if d.seekable || d.pb == nil {
+		return max(d.in.high, d.indexEnd)
+	}
+	return int64(C.det_tell(d.pb))
+}
+
+// ns converts a time of the chosen stream. None is MinInt64.
+func (d *decoder) ns(t int64) time.Duration {
+	return time.Duration(C.det_ns(C.int64_t(t), rational(d.timeBase)))
+}
+
+func rational(r astiav.Rational) C.AVRational {
+	return C.AVRational{num: C.int(r.Num()), den: C.int(r.Den())}
+}
+
+func (d *decoder) noPicture() error {
+	u := d.stats.Undecoded
+	switch {
+	case u.NoKeyframe > 0 && u.Corrupt == 0:
+		return refuse(media.ErrDecode, "no key frame was found in %d access units of %s", u.NoKeyframe, d.info.Codec)
+	case u.Corrupt > 0:
+		return refuse(media.ErrDecode, "none of %d access units of %s could be decoded", u.Total(), d.info.Codec)
+	}
+	return refuse(media.ErrDecode, "the %s input ended before its first picture", d.info.Container)
+}

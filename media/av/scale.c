@@ -1,0 +1,130 @@
+#include "shim.h"
+
+#include <libavutil/opt.h>
+#include <libswscale/swscale.h>
+#include <string.h>
+
+// swscale stores whole vector registers; rectangles whose width is a multiple of
+// this are written in place, others through scratch memory.
+#define LANES 16
+
+struct det_scaler {
+	struct SwsContext *sws;
+	// What sws was made for.
+	int sw, sh, dw, dh, full, matrix;
+	enum AVPixelFormat from, to;
+
+	uint8_t *scratch;
+	size_t scratch_size;
+};
+
+det_scaler *det_scaler_new(void) { return av_mallocz(sizeof(det_scaler)); }
+
+void det_scaler_free(det_scaler *s)
+{
+	if (!s)
+		return;
+	sws_freeContext(s->sws);
+	av_free(s->scratch);
+	av_free(s);
+}
+
+// Which matrix turns the picture into RGB. Streams that do not say are taken as
+// browsers take them: BT.601 below 720 lines, BT.709 from there on.
+static int matrix_of(const AVFrame *f)
+{
+	switch (f->colorspace) {
+	case AVCOL_SPC_BT709: return SWS_CS_ITU709;
+	case AVCOL_SPC_FCC: return SWS_CS_FCC;
+	case AVCOL_SPC_BT470BG:
+	case AVCOL_SPC_SMPTE170M: return SWS_CS_ITU601;
+	case AVCOL_SPC_SMPTE240M: return SWS_CS_SMPTE240M;
+	case AVCOL_SPC_BT2020_NCL:
+	case AVCOL_SPC_BT2020_CL: return SWS_CS_BT2020;
+	default: return f->height < 720 ? SWS_CS_ITU601 : SWS_CS_ITU709;
+	}
+}
+
+static int prepare(det_scaler *s, const AVFrame *f, enum AVPixelFormat to, int dw, int dh)
+{
+	int full = f->color_range == AVCOL_RANGE_JPEG;
+	int matrix = matrix_of(f);
+	if (s->sws && s->sw == f->width && s->sh == f->height && s->from == f->format && s->dw == dw &&
+	    s->dh == dh && s->to == to && s->full == full && s->matrix == matrix)
+		return 0;
+	sws_freeContext(s->sws);
+	s->sws = sws_alloc_context();
+	if (!s->sws)
+		return AVERROR(ENOMEM);
+	av_opt_set_int(s->sws, "srcw", f->width, 0);
+	av_opt_set_int(s->sws, "srch", f->height, 0);
+	av_opt_set_int(s->sws, "src_format", f->format, 0);
+	av_opt_set_int(s->sws, "src_range", full, 0);
+	av_opt_set_int(s->sws, "dstw", dw, 0);
+	av_opt_set_int(s->sws, "dsth", dh, 0);
+	av_opt_set_int(s->sws, "dst_format", to, 0);
+	av_opt_set_int(s->sws, "sws_flags", SWS_BILINEAR, 0);
+	int err = sws_init_context(s->sws, NULL, NULL);
+	if (err < 0) {
+		sws_freeContext(s->sws);
+		s->sws = NULL;
+		return err;
+	}
+	// Yields an error for pictures that are RGB already: nothing to set there.
+	sws_setColorspaceDetails(s->sws, sws_getCoefficients(matrix), full,
+		sws_getCoefficients(SWS_CS_DEFAULT), 1, 0, 1 << 16, 1 << 16);
+	s->sw = f->width, s->sh = f->height, s->from = f->format;
+	s->dw = dw, s->dh = dh, s->to = to, s->full = full, s->matrix = matrix;
+	return 0;
+}
+
+// copy_rotated turns a packed picture of 3-byte pixels clockwise.
+static void copy_rotated(const uint8_t *src, int src_stride, int rotation, uint8_t *dst, int stride, int w, int h)
+{
+	for (int y = 0; y < h; y++) {
+		uint8_t *d = dst + (ptrdiff_t)y * stride;
+		const uint8_t *p;
+		ptrdiff_t step;
+		switch (rotation) {
+		case 90: p = src + (ptrdiff_t)(w - 1) * src_stride + y * 3, step = -src_stride; break;
+		case 180: p = src + (ptrdiff_t)(h - 1 - y) * src_stride + (w - 1) * 3, step = -3; break;
+		case 270: p = src + (h - 1 - y) * 3, step = src_stride; break;
+		default: memcpy(d, src + (ptrdiff_t)y * src_stride, (size_t)w * 3); continue;
+		}
+		for (int x = 0; x < w; x++, d += 3, p += step)
+			d[0] = p[0], d[1] = p[1], d[2] = p[2];
+	}
+}
+
+int det_scale(det_scaler *s, const AVFrame *f, int rotation, enum AVPixelFormat fmt,
+	uint8_t *dst, int stride, int w, int h)
+{
+	int turned = rotation == 90 || rotation == 270;
+	int sw = turned ? h : w, sh = turned ? w : h;
+	int err = prepare(s, f, fmt, sw, sh);
+	if (err < 0)
+		return err;
+	int direct = rotation == 0 && w % LANES == 0;
+	uint8_t *out = dst;
+	int out_stride = stride;
+	if (!direct) {
+		out_stride = FFALIGN(sw * 3, 64) + 64;
+		size_t need = (size_t)out_stride * sh + 64;
+		if (need > s->scratch_size) {
+			av_free(s->scratch);
+			s->scratch_size = 0;
+			if (!(s->scratch = av_malloc(need)))
+				return AVERROR(ENOMEM);
+			s->scratch_size = need;
+		}
+		out = s->scratch;
+	}
+	uint8_t *planes[4] = { out };
+	int strides[4] = { out_stride };
+	err = sws_scale(s->sws, (const uint8_t *const *)f->data, f->linesize, 0, f->height, planes, strides);
+	if (err < 0)
+		return err;
+	if (!direct)
+		copy_rotated(out, out_stride, rotation, dst, stride, w, h);
+	return 0;
+}

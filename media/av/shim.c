@@ -1,0 +1,129 @@
+#include "shim.h"
+
+#include <libavutil/display.h>
+#include <libavutil/imgutils.h>
+#include <libavutil/opt.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "_cgo_export.h"
+
+static __thread uintptr_t log_handle;
+static __thread const char *limit_hit;
+
+// astiav's own callback prints into 1024 bytes with vsprintf: a stack overflow that
+// a stream can reach. This one is bounded.
+static void det_log(void *ctx, int level, const char *fmt, va_list args)
+{
+	if (level > AV_LOG_ERROR)
+		return;
+	// The log is the only place where these two are told from damage.
+	if (strstr(fmt, "max pixel count"))
+		limit_hit = "the pictures have too many pixels";
+	if (strstr(fmt, "max_streams"))
+		limit_hit = "the input has too many streams";
+	if (!log_handle)
+		return;
+	char line[256];
+	int prefix = 1;
+	int n = av_log_format_line2(ctx, level, fmt, args, line, sizeof line, &prefix);
+	if (n > 0)
+		detLog(log_handle, line);
+}
+
+void det_setup(size_t max_alloc)
+{
+	av_max_alloc(max_alloc);
+	av_log_set_level(AV_LOG_ERROR);
+	av_log_set_callback(det_log);
+}
+
+void det_log_to(uintptr_t handle)
+{
+	log_handle = handle;
+	limit_hit = NULL;
+}
+
+const char *det_limit_hit(void) { return limit_hit; }
+
+static int read_input(void *opaque, uint8_t *buf, int size)
+{
+	return detRead((uintptr_t)opaque, buf, size);
+}
+
+static int64_t seek_input(void *opaque, int64_t offset, int whence)
+{
+	return detSeek((uintptr_t)opaque, offset, whence);
+}
+
+int det_set_input(AVFormatContext *fc, uintptr_t handle, int buffer, int seekable)
+{
+	uint8_t *b = av_malloc(buffer);
+	if (!b)
+		return AVERROR(ENOMEM);
+	fc->pb = avio_alloc_context(b, buffer, 0, (void *)handle, read_input, NULL, seekable ? seek_input : NULL);
+	if (!fc->pb) {
+		av_free(b);
+		return AVERROR(ENOMEM);
+	}
+	fc->flags |= AVFMT_FLAG_CUSTOM_IO;
+	return 0;
+}
+
+AVIOContext *det_input(AVFormatContext *fc) { return fc->pb; }
+
+void det_free_input(AVFormatContext *fc, AVIOContext *pb)
+{
+	if (!pb)
+		return;
+	av_freep(&pb->buffer);
+	avio_context_free(&pb);
+}
+
+int64_t det_tell(AVIOContext *pb) { return avio_tell(pb); }
+
+int det_is_cover(AVFormatContext *fc, int stream)
+{
+	return !!(fc->streams[stream]->disposition & (AV_DISPOSITION_ATTACHED_PIC | AV_DISPOSITION_TIMED_THUMBNAILS));
+}
+
+int det_is_default(AVFormatContext *fc, int stream)
+{
+	return !!(fc->streams[stream]->disposition & AV_DISPOSITION_DEFAULT);
+}
+
+void det_limit_codec(AVCodecContext *cc, int64_t max_pixels, int strict)
+{
+	cc->thread_count = 1;
+	cc->max_pixels = max_pixels;
+	cc->flags |= AV_CODEC_FLAG_COPY_OPAQUE;
+	if (strict)
+		cc->strict_std_compliance = FF_COMPLIANCE_STRICT;
+}
+
+void det_number_packet(AVPacket *p, int64_t number) { p->opaque = (void *)(intptr_t)number; }
+
+int64_t det_ns(int64_t t, AVRational time_base)
+{
+	if (t == AV_NOPTS_VALUE)
+		return INT64_MIN;
+	return av_rescale_q(t, time_base, (AVRational){ 1, 1000000000 });
+}
+
+void det_describe(const AVFrame *f, AVRational time_base, det_picture *out)
+{
+	out->ns = det_ns(f->best_effort_timestamp, time_base);
+	out->dur_ns = f->duration > 0 ? det_ns(f->duration, time_base) : 0;
+	out->packet = (intptr_t)f->opaque;
+	out->width = f->width;
+	out->height = f->height;
+	out->key = !!(f->flags & AV_FRAME_FLAG_KEY);
+	out->rotation = 0;
+	AVFrameSideData *sd = av_frame_get_side_data(f, AV_FRAME_DATA_DISPLAYMATRIX);
+	if (sd && sd->size >= 9 * sizeof(int32_t)) {
+		double ccw = av_display_rotation_get((const int32_t *)sd->data); // counter-clockwise
+		if (!isnan(ccw))
+			out->rotation = ((int)lrint(-ccw / 90) * 90 % 360 + 360) % 360;
+	}
+}

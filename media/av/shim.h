@@ -1,0 +1,57 @@
+#ifndef DETECTIONS_AV_SHIM_H
+#define DETECTIONS_AV_SHIM_H
+
+#include <libavcodec/avcodec.h>
+#include <libavformat/avformat.h>
+#include <stdint.h>
+
+// What go-astiav has no door for. Nothing here keeps state of its own except the
+// scaler and the calling thread's log flags.
+
+// Process-wide limits and the log callback; done once.
+void det_setup(size_t max_alloc);
+
+// The job whose log lines come from the calling thread, 0: none.
+void det_log_to(uintptr_t handle);
+
+// Which limit was hit on this thread, in words, or NULL.
+const char *det_limit_hit(void);
+
+// Gives the format context an input that calls detRead (and detSeek).
+int det_set_input(AVFormatContext *fc, uintptr_t handle, int buffer, int seekable);
+void det_free_input(AVFormatContext *fc, AVIOContext *pb);
+AVIOContext *det_input(AVFormatContext *fc);
+int64_t det_tell(AVIOContext *pb);
+
+// The stream's AV_DISPOSITION bits say that it is a cover or preview picture.
+int det_is_cover(AVFormatContext *fc, int stream);
+int det_is_default(AVFormatContext *fc, int stream);
+
+// Sets up limits and packet numbering of a decoder before it is opened.
+void det_limit_codec(AVCodecContext *cc, int64_t max_pixels, int strict);
+void det_number_packet(AVPacket *p, int64_t number);
+
+// What a decoded picture says of itself.
+typedef struct {
+	int64_t ns;      // presentation time, INT64_MIN: none
+	int64_t dur_ns;  // 0: unknown
+	int64_t packet;  // number of the packet that it came from
+	int width, height; // as coded, before rotation
+	int key;
+	int rotation; // degrees clockwise
+} det_picture;
+
+void det_describe(const AVFrame *f, AVRational time_base, det_picture *out);
+int64_t det_ns(int64_t t, AVRational time_base);
+
+// A scaler keeps swscale's context for as long as nothing changes.
+typedef struct det_scaler det_scaler;
+det_scaler *det_scaler_new(void);
+void det_scaler_free(det_scaler *s);
+
+// Scales the whole picture to w x h pixels at dst, rotating clockwise. fmt is the
+// packed 3-byte pixel format. Nothing outside the w x h rectangle is written.
+int det_scale(det_scaler *s, const AVFrame *f, int rotation, enum AVPixelFormat fmt,
+	uint8_t *dst, int stride, int w, int h);
+
+#endif
