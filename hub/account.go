@@ -3,8 +3,10 @@ package hub
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"detections/infer"
 	"detections/media/spool"
@@ -15,9 +17,8 @@ import (
 // totals sums accountings.
 type totals struct{ wire.Accounting }
 
-func newTotals() totals {
-	return totals{wire.Accounting{Dropped: map[string]int64{}, Failed: map[string]int64{}, Undecoded: map[string]int64{}}}
-}
+// newTotals has every reason at zero, so that a dashboard shows 0, not nothing.
+func newTotals() totals { return totals{session.NoFrames()} }
 
 func (t *totals) add(a wire.Accounting) {
 	t.Decoded += a.Decoded
@@ -45,7 +46,7 @@ type Stats struct {
 
 // Stats sums up all sessions.
 func (h *Hub) Stats() Stats {
-	s := Stats{States: map[wire.StateName]int{}, Batcher: h.cfg.AI.Stats(), Draining: h.isDraining()}
+	s := Stats{States: map[wire.StateName]int{}, Batcher: h.cfg.AI.Stats(), Draining: h.IsDraining()}
 	sum := newTotals()
 	h.mu.Lock()
 	sum.add(h.totals.Accounting)
@@ -97,7 +98,7 @@ func (h *Hub) listLocked() []*entry {
 
 // Picture finds the objects in one still picture.
 func (h *Hub) Picture(ctx context.Context, body io.Reader, d *wire.Detect) (wire.Picture, error) {
-	if h.isDraining() {
+	if h.IsDraining() {
 		return wire.Picture{}, wire.Errorf(wire.Draining, "the hub is shutting down; try again in a moment")
 	}
 	sp, err := h.receive(body)
@@ -140,3 +141,25 @@ func (h *Hub) receive(body io.Reader) (*spool.Spool, error) {
 type appender struct{ *spool.Spool }
 
 func (a appender) Write(p []byte) (int, error) { return len(p), a.Append(p) }
+
+// Running is how many sessions have not ended.
+func (h *Hub) Running() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.running
+}
+
+// NotReady says why new work should not be sent here; nothing: it should.
+func (h *Hub) NotReady() []string {
+	var why []string
+	if ai := h.cfg.AI.Status(); ai.Availability != Enabled {
+		why = append(why, strings.TrimSpace("no engine is ready: aiAvailability is "+string(ai.Availability)+" "+ai.Reason))
+	}
+	if h.IsDraining() {
+		why = append(why, "the hub is shutting down")
+	}
+	if n := h.Running(); n >= h.limits.Sessions {
+		why = append(why, fmt.Sprintf("%d sessions are running, which is the limit", n))
+	}
+	return why
+}

@@ -21,6 +21,9 @@ const (
 	Error       Availability = "ERROR"
 )
 
+// Availabilities are all of them.
+var Availabilities = []Availability{None, Downloading, Converting, Enabled, Error}
+
 // AI loads the engines in the background and gives sessions the batcher.
 type AI struct {
 	load Load

@@ -13,7 +13,7 @@ import (
 func (h *Hub) BeginDrain() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !h.isDraining() {
+	if !h.IsDraining() {
 		close(h.draining)
 	}
 }
@@ -21,7 +21,8 @@ func (h *Hub) BeginDrain() {
 // Draining is closed when the hub begins to drain.
 func (h *Hub) Draining() <-chan struct{} { return h.draining }
 
-func (h *Hub) isDraining() bool {
+// IsDraining says whether it has.
+func (h *Hub) IsDraining() bool {
 	select {
 	case <-h.draining:
 		return true

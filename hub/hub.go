@@ -149,7 +149,7 @@ func keyOf(principal, key string) string { return principal + "\x00" + key }
 // admit says whether another session may run. h.mu is held.
 func (h *Hub) admit() error {
 	switch {
-	case h.isDraining():
+	case h.IsDraining():
 		return wire.Errorf(wire.Draining, "the hub is shutting down and takes no new sessions; try again in a moment")
 	case h.running >= h.limits.Sessions:
 		return wire.Errorf(wire.Overloaded, "%d sessions are running, which is the limit; try again when one has ended", h.running)

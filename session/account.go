@@ -64,3 +64,6 @@ func (s *Session) accounting() wire.Accounting {
 	}
 	return s.count.accounting(pending)
 }
+
+// NoFrames is the accounting of nothing, with every reason at zero.
+func NoFrames() wire.Accounting { return (&counts{}).accounting(0) }

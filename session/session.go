@@ -114,6 +114,7 @@ type Session struct {
 	acked    int64
 	reached  media.FrameInfo // the last frame put
 	isReady  bool
+	failure  *wire.Error // set with the end
 
 	// Owned by emit.
 	inForce  settings
@@ -325,6 +326,7 @@ func (s *Session) conclude(err error, acks *acks) wire.End {
 	}
 	if err != nil {
 		e := wire.AsError(err)
+		s.failure = e
 		end.Outcome, end.Code, end.Message = wire.Failed, e.Code, e.Message
 		if e.Code == wire.Internal {
 			s.log.Error("session failed", "err", err)

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"time"
 
 	"detections/infer"
@@ -101,4 +102,35 @@ func (s *Session) recognised() {
 		s.isReady = true
 		close(s.ready)
 	}
+}
+
+// Unacked is how many received bytes are not durable yet.
+func (s *Session) Unacked() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cfg.Spool.Size() - s.acked
+}
+
+// Heartbeat is how often connections are to be pinged.
+func (s *Session) Heartbeat() time.Duration {
+	return time.Duration(cmp.Or(s.cfg.Start.HeartbeatMS, wire.DefaultBeat)) * time.Millisecond
+}
+
+// Failure is why the session failed: nil while it runs, and if it did not.
+func (s *Session) Failure() *wire.Error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failure
+}
+
+// Progress is the progress message of the status.
+func (st Status) Progress() wire.Progress {
+	p := wire.Progress{Type: wire.TypeProgress, Offset: st.Offset, Bytes: st.Received, Accounting: st.Accounting}
+	if st.Percent >= 0 {
+		p.Percent = new(wire.Decimal(st.Percent))
+	}
+	if st.ETA > 0 {
+		p.ETA = new(wire.Millis(st.ETA))
+	}
+	return p
 }

@@ -242,6 +242,9 @@ const (
 	Ended              StateName = "ended"
 )
 
+// States are the states of a session that has not ended.
+var States = []StateName{WaitingForEngine, WaitingForIndex, WaitingForCapacity, WaitingForBytes, Running, Lingering}
+
 // State is sent when the state changes.
 type State struct {
 	Type  Type      `json:"type"`

@@ -1,0 +1,308 @@
+package ws
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/coder/websocket"
+
+	"detections/session"
+	"detections/session/wire"
+)
+
+// conn is one connection.
+type conn struct {
+	// Static after construction and begin.
+	h         *Handler
+	socket    *websocket.Conn
+	principal string
+	attached  *session.Attachment
+	replies   chan []byte   // reader → writer: messages that are not events
+	readEnded chan error    // reader → writer
+	done      chan struct{} // closed when the writer has ended
+
+	buffer  []byte // owned by the reader
+	results resultsFilter
+}
+
+// replyBuffer bounds the replies that wait for the writer. A client that makes the
+// hub answer faster than it reads is not read from meanwhile.
+const replyBuffer = 16
+
+// chunk is how much of a binary message is taken at a time.
+const chunk = 64 << 10
+
+func newConn(h *Handler, s *websocket.Conn, principal string) *conn {
+	return &conn{
+		h: h, socket: s, principal: principal, buffer: make([]byte, chunk),
+		replies: make(chan []byte, replyBuffer), readEnded: make(chan error, 1), done: make(chan struct{}),
+	}
+}
+
+// serve returns when the connection is closed and nothing of it runs any more.
+//
+// Cancelling a read closes the socket at once, without a close frame. So reads are
+// never cancelled: the writer closes the socket, and that ends the reader.
+func (c *conn) serve(ctx context.Context) {
+	if err := c.begin(ctx); err != nil {
+		c.close(asClosing(err))
+		return
+	}
+	defer c.detach()
+	ctx, cancel := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	group.Go(func() { c.readEnded <- c.read() })
+	group.Go(func() { c.heartbeat(ctx) })
+	c.close(c.write())
+	close(c.done)
+	cancel()
+	group.Wait()
+}
+
+// begin reads the first message and attaches to its session.
+func (c *conn) begin(ctx context.Context) error {
+	m, err := c.first(ctx)
+	if err != nil {
+		return c.refuse(err)
+	}
+	var a *session.Attachment
+	switch m := m.(type) {
+	case *wire.Start:
+		c.results.set(m.Results)
+		a, err = c.h.cfg.Hub.Start(ctx, c.principal, *m)
+	case *wire.Resume:
+		a, err = c.h.cfg.Hub.Resume(ctx, c.principal, *m)
+	case *wire.Watch:
+		c.results.set(m.Results)
+		a, err = c.h.cfg.Hub.Watch(ctx, c.principal, *m)
+	default:
+		err = wire.Errorf(wire.BadMessage, "expected start, resume or watch as the first message")
+	}
+	if err != nil {
+		return c.refuse(err)
+	}
+	c.attached = a
+	if err := c.send(wire.Encode(a.Started)); err != nil {
+		c.detach()
+		return err
+	}
+	return nil
+}
+
+// first reads the first message, for which a client has limited time.
+func (c *conn) first(ctx context.Context) (wire.ClientMessage, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.h.cfg.Begin)
+	defer cancel()
+	kind, r, err := c.socket.Reader(ctx)
+	if err != nil {
+		return nil, lost(err)
+	}
+	if kind != websocket.MessageText {
+		return nil, wire.Errorf(wire.BadMessage, "media bytes before start: the first message must be a text message of type start, resume or watch")
+	}
+	text, err := readText(r)
+	if err != nil {
+		return nil, err
+	}
+	return wire.ParseClient(text)
+}
+
+// lost is the closing of a connection that is broken already.
+func lost(error) *closing { return &closing{} }
+
+// refuse says why nothing was attached; the connection then closes.
+func (c *conn) refuse(err error) error {
+	if cl, ok := errors.AsType[*closing](err); ok {
+		return cl
+	}
+	e := wire.AsError(err)
+	if e.Code == wire.Internal {
+		c.h.log.Error("attaching failed", "err", err)
+	}
+	if err := c.send(errorMessage(e, true)); err != nil {
+		return err
+	}
+	return fatal(e)
+}
+
+// read takes messages until the connection ends or must end.
+func (c *conn) read() error {
+	for {
+		kind, r, err := c.socket.Reader(context.Background())
+		if err != nil {
+			return err
+		}
+		if kind == websocket.MessageBinary {
+			err = c.media(r)
+		} else {
+			err = c.control(r)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// readText reads a control message.
+func readText(r io.Reader) ([]byte, error) {
+	text, err := io.ReadAll(io.LimitReader(r, wire.MaxControlSize+1))
+	switch {
+	case err != nil:
+		return nil, lost(err)
+	case len(text) > wire.MaxControlSize:
+		return nil, wire.Errorf(wire.TooLarge, "a control message has at most %d bytes", wire.MaxControlSize)
+	case !utf8.Valid(text):
+		// The library does not check, RFC 6455 section 8.1 demands it.
+		return nil, &closing{websocket.StatusInvalidFramePayloadData, "text is not UTF-8"}
+	}
+	return text, nil
+}
+
+// media takes a binary message as it arrives.
+func (c *conn) media(r io.Reader) error {
+	for {
+		n, err := r.Read(c.buffer)
+		if n > 0 {
+			if err := c.feed(c.buffer[:n]); err != nil {
+				return err
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+func (c *conn) feed(p []byte) error {
+	f := c.attached.Feeder
+	if f == nil {
+		return c.complain(wire.Errorf(wire.BadMessage, "a watcher sends no media; resume the session with its token to feed it"))
+	}
+	if unacked := c.attached.Session.Unacked(); unacked+int64(len(p)) > c.attached.Started.Limits.Window+chunk {
+		return c.fail(wire.Errorf(wire.Quota, "%d bytes were sent beyond the last ack; the window is %d", unacked+int64(len(p)), c.attached.Started.Limits.Window))
+	}
+	_, err := f.Write(p)
+	if err == nil {
+		return nil
+	}
+	switch e := wire.AsError(err); e.Code {
+	case wire.BadMessage:
+		return c.complain(e)
+	case wire.Conflict:
+		return nil // the session has ended; the writer says so
+	default:
+		return c.fail(e)
+	}
+}
+
+// control carries out a text message.
+func (c *conn) control(r io.Reader) error {
+	text, err := readText(r)
+	if err != nil {
+		if e, ok := errors.AsType[*wire.Error](err); ok {
+			return c.fail(e)
+		}
+		return err
+	}
+	m, err := wire.ParseClient(text)
+	if err != nil {
+		return c.complain(wire.AsError(err))
+	}
+	if p, ok := m.(*wire.Ping); ok {
+		c.reply(wire.Encode(wire.Pong{Type: wire.TypePong, T: p.T}))
+		return nil
+	}
+	if c.attached.Feeder == nil {
+		return c.watcher(m)
+	}
+	switch m := m.(type) {
+	case wire.EOF:
+		c.attached.Feeder.EOF()
+	case wire.Cancel:
+		c.attached.Session.Cancel()
+	case *wire.Configure:
+		c.results.set(m.Results)
+		if err := c.attached.Session.Configure(m); err != nil {
+			return c.complain(wire.AsError(err))
+		}
+	default:
+		return c.complain(wire.Errorf(wire.BadMessage, "this connection has a session already; open another connection for another one"))
+	}
+	return nil
+}
+
+// watcher carries out what a connection may say that does not feed.
+func (c *conn) watcher(m wire.ClientMessage) error {
+	if m, ok := m.(*wire.Configure); ok && m.Sample == nil && m.Detect == nil && m.Track == nil {
+		c.results.set(m.Results)
+		return nil
+	}
+	return c.complain(wire.Errorf(wire.Forbidden, "a watcher only reads; resume the session with its token to change it"))
+}
+
+// complain reports an error after which everything goes on.
+func (c *conn) complain(e *wire.Error) error {
+	c.reply(errorMessage(e, false))
+	return nil
+}
+
+// fail reports an error after which the connection closes; the session goes on.
+func (c *conn) fail(e *wire.Error) error {
+	c.reply(errorMessage(e, true))
+	return fatal(e)
+}
+
+func errorMessage(e *wire.Error, fatal bool) []byte {
+	return wire.Encode(wire.ErrorMessage{
+		Type: wire.TypeError, Code: e.Code, Message: e.Message, Temporary: e.Code.Info().Temporary, Fatal: fatal,
+	})
+}
+
+// heartbeat finds a peer that is gone without a word: it must answer a ping within
+// two heartbeats, so it is lost after three.
+func (c *conn) heartbeat(ctx context.Context) {
+	beat := c.attached.Session.Heartbeat()
+	tick := time.NewTicker(beat)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		ping, cancel := context.WithTimeout(ctx, 2*beat)
+		err := c.socket.Ping(ping)
+		lost := err != nil && ping.Err() != nil && ctx.Err() == nil
+		cancel()
+		if lost {
+			c.close(fatal(wire.Errorf(wire.HeartbeatLost, "")))
+			return
+		}
+	}
+}
+
+// detach leaves the session as it is: another connection can come back to it.
+func (c *conn) detach() {
+	c.attached.Reader.Close()
+	if f := c.attached.Feeder; f != nil {
+		f.Detach()
+	}
+}
+
+// close ends the connection with a close frame. Only the first call counts.
+func (c *conn) close(why *closing) {
+	if why.code == 0 {
+		_ = c.socket.CloseNow() // it is broken already
+		return
+	}
+	if err := c.socket.Close(why.code, why.reason); err != nil {
+		c.h.log.Debug("close", "err", err)
+	}
+}

@@ -1,0 +1,139 @@
+// Package ws carries a session over a WebSocket.
+//
+// A connection has three goroutines, and the handler returns only when all are
+// gone: the handler's own reads, always, so that pongs, cancel and configure are
+// never stuck behind media; one writes, everything; one pings.
+package ws
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"detections/session"
+	"detections/session/wire"
+)
+
+// Hub is what a connection needs of the hub.
+type Hub interface {
+	Start(ctx context.Context, principal string, m wire.Start) (*session.Attachment, error)
+	Resume(ctx context.Context, principal string, m wire.Resume) (*session.Attachment, error)
+	Watch(ctx context.Context, principal string, m wire.Watch) (*session.Attachment, error)
+	// Draining is closed when the hub begins to shut down.
+	Draining() <-chan struct{}
+}
+
+// Config is what a Handler is made of. Zero times take the defaults.
+type Config struct {
+	Hub Hub
+	// Principal says who asks; an error is answered before the upgrade.
+	Principal func(*http.Request) (string, error)
+	// Refuse answers a request that is not upgraded.
+	Refuse func(http.ResponseWriter, *http.Request, error)
+	// Origins are host patterns of pages that may connect beside the hub's own.
+	Origins []string
+	// Message bounds a binary message, in bytes; default 1 MiB.
+	Message int64
+	// Begin is how long a client may take for its first message; default 10 s.
+	Begin time.Duration
+	// Write is how long a write may make no progress; default 10 s.
+	Write  time.Duration
+	Logger *slog.Logger
+}
+
+// Handler answers GET /v1/session.
+type Handler struct {
+	cfg   Config
+	log   *slog.Logger
+	conns sync.WaitGroup
+}
+
+// New makes a Handler.
+func New(c Config) *Handler {
+	if c.Message == 0 {
+		c.Message = 1 << 20
+	}
+	if c.Begin == 0 {
+		c.Begin = 10 * time.Second
+	}
+	if c.Write == 0 {
+		c.Write = 10 * time.Second
+	}
+	h := &Handler{cfg: c, log: c.Logger}
+	if h.log == nil {
+		h.log = slog.New(slog.DiscardHandler)
+	}
+	return h
+}
+
+// Wait waits until every connection has ended. http.Server.Shutdown does not: it
+// knows nothing of connections that were upgraded.
+func (h *Handler) Wait() { h.conns.Wait() }
+
+// ServeHTTP upgrades the request and serves the connection until it ends.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.conns.Add(1)
+	defer h.conns.Done()
+	principal, err := h.admit(r)
+	if err != nil {
+		h.cfg.Refuse(w, r, err)
+		return
+	}
+	socket, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+		Subprotocols: []string{wire.Subprotocol}, OriginPatterns: h.cfg.Origins,
+		CompressionMode: websocket.CompressionDisabled, // video does not shrink, and bombs would
+	})
+	if err != nil {
+		h.log.Debug("upgrade refused", "err", err) // Accept has answered
+		return
+	}
+	socket.SetReadLimit(h.cfg.Message)
+	c := newConn(h, socket, principal)
+	c.serve(r.Context())
+}
+
+// admit checks what must hold before the upgrade.
+func (h *Handler) admit(r *http.Request) (string, error) {
+	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+		return "", wire.Errorf(wire.BadMessage, "this is a WebSocket endpoint; connect with a WebSocket client and the subprotocol %q, or POST the video to /detect/video", wire.Subprotocol)
+	}
+	var offered []string
+	for _, v := range r.Header.Values("Sec-WebSocket-Protocol") {
+		for p := range strings.SplitSeq(v, ",") {
+			offered = append(offered, strings.TrimSpace(p))
+		}
+	}
+	if !slices.Contains(offered, wire.Subprotocol) {
+		return "", wire.Errorf(wire.BadMessage, "expected the WebSocket subprotocol %q, the client offers %q", wire.Subprotocol, offered)
+	}
+	return h.cfg.Principal(r)
+}
+
+// closing is why a connection ends: the code and reason of the close frame.
+type closing struct {
+	code   websocket.StatusCode
+	reason string
+}
+
+func (c *closing) Error() string { return c.reason }
+
+// fatal is an error that ends the connection.
+func fatal(e *wire.Error) *closing {
+	info := e.Code.Info()
+	return &closing{websocket.StatusCode(info.Close), string(e.Code)}
+}
+
+// asClosing tells how to close after err.
+func asClosing(err error) *closing {
+	if c, ok := errors.AsType[*closing](err); ok {
+		return c
+	}
+	return &closing{websocket.StatusInternalError, string(wire.Internal)}
+}

@@ -1,0 +1,79 @@
+package web
+
+import (
+	"net/http"
+
+	"detections/hub"
+	"detections/session/wire"
+)
+
+type health struct {
+	Status         string           `json:"status"`
+	AIAvailability hub.Availability `json:"aiAvailability"`
+	Percent        *float64         `json:"percent,omitempty"`
+	Reason         string           `json:"reason,omitempty"`
+	Provider       string           `json:"provider,omitempty"`
+	Model          string           `json:"model,omitempty"`
+	Version        string           `json:"version"`
+	Sessions       int              `json:"sessions"`
+	Draining       bool             `json:"draining"`
+}
+
+// health answers at once, whatever the engine does.
+func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
+	ai := s.hub.AI().Status()
+	h := health{
+		Status: "healthy", AIAvailability: ai.Availability, Reason: ai.Reason, Provider: ai.Provider,
+		Model: ai.Model, Version: s.cfg.Version, Sessions: s.hub.Running(), Draining: s.hub.IsDraining(),
+	}
+	if ai.Percent >= 0 && ai.Availability != hub.Enabled {
+		h.Percent = &ai.Percent
+	}
+	writeJSON(w, "application/json", http.StatusOK, h)
+}
+
+// live says that the process answers: nothing that a restart could not mend.
+func (s *Server) live(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, "application/json", http.StatusOK, map[string]string{"status": "alive"})
+}
+
+type readiness struct {
+	Ready   bool     `json:"ready"`
+	Reasons []string `json:"reasons,omitempty"`
+}
+
+// ready says whether new work should be sent here.
+func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
+	a := readiness{Reasons: s.hub.NotReady()}
+	a.Ready = len(a.Reasons) == 0
+	status := http.StatusOK
+	if !a.Ready {
+		status = http.StatusServiceUnavailable
+		w.Header().Set("Retry-After", retryAfter)
+	}
+	writeJSON(w, "application/json", status, a)
+}
+
+type classList struct {
+	Model   string  `json:"model"`
+	Classes []class `json:"classes"`
+}
+
+type class struct {
+	ID   int    `json:"id"`
+	Name string `json:"name"`
+}
+
+// classes lists what the model in force can detect.
+func (s *Server) classes(w http.ResponseWriter, r *http.Request) {
+	m := s.hub.AI().Model()
+	if m == nil {
+		s.refuse(w, r, wire.Errorf(wire.EngineUnavailable, "no model is loaded yet; GET /health says how far it is"))
+		return
+	}
+	list := classList{Model: m.Ref(), Classes: make([]class, len(m.Labels))}
+	for i, l := range m.Labels {
+		list.Classes[i] = class{i, l}
+	}
+	writeJSON(w, "application/json", http.StatusOK, list)
+}

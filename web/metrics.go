@@ -1,0 +1,139 @@
+package web
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"detections/hub"
+	"detections/infer"
+	"detections/session/wire"
+)
+
+// Metrics are the Prometheus metrics of one hub. ObserveRun and ObserveResult may
+// be called from any goroutine.
+type Metrics struct {
+	http.Handler
+	registry *prometheus.Registry
+	batch    prometheus.Histogram
+	run      prometheus.Histogram
+	failures prometheus.Counter
+	stages   *prometheus.HistogramVec
+}
+
+// NewMetrics makes the metrics that exist from the start. Watch adds a hub's.
+func NewMetrics(version string) *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "detections_batch_images", Help: "Images in one run of the engine.", Buckets: []float64{1, 2, 4, 8, 16, 32, 64},
+		}),
+		run: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "detections_run_seconds", Help: "Time of one run of the engine.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 12),
+		}),
+		failures: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "detections_run_failures_total", Help: "Runs of the engine that failed.",
+		}),
+		stages: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "detections_result_seconds", Help: "Time of a result by stage: receive, decode, queue, infer, and total from the last needed byte to the timeline.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2.5, 12),
+		}, []string{"stage"}),
+	}
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "detections_info", Help: "1, with the version as a label.", ConstLabels: prometheus.Labels{"version": version},
+	})
+	info.Set(1)
+	m.registry.MustRegister(m.batch, m.run, m.failures, m.stages, info,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	for _, stage := range stages {
+		m.stages.WithLabelValues(stage) // exist at zero
+	}
+	m.Handler = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+	return m
+}
+
+var stages = []string{"receive", "decode", "queue", "infer", "total"}
+
+// ObserveRun counts a run of the engine.
+func (m *Metrics) ObserveRun(r infer.Run) {
+	m.batch.Observe(float64(r.Images))
+	m.run.Observe(r.Infer.Seconds())
+	if r.Err != nil {
+		m.failures.Inc()
+	}
+}
+
+// ObserveResult counts a result.
+func (m *Metrics) ObserveResult(t wire.Timing) {
+	for i, d := range []wire.Millis{t.Receive, t.Decode, t.Queue, t.Infer, t.Total} {
+		m.stages.WithLabelValues(stages[i]).Observe(time.Duration(d).Seconds())
+	}
+}
+
+// Watch adds what a hub counts.
+func (m *Metrics) Watch(h *hub.Hub) { m.registry.MustRegister(hubCollector{h}) }
+
+// hubCollector asks the hub when it is scraped, so that nothing is counted twice.
+type hubCollector struct{ hub *hub.Hub }
+
+var (
+	framesDesc = prometheus.NewDesc("detections_frames_total",
+		"Decoded frames by what became of them; pictures count too. Their sum and pending is what was decoded.", []string{"outcome", "reason"}, nil)
+	pendingDesc   = prometheus.NewDesc("detections_frames_pending", "Decoded frames that wait for their result.", nil, nil)
+	undecodedDesc = prometheus.NewDesc("detections_undecoded_total", "Access units that gave no picture.", []string{"reason"}, nil)
+	sessionsDesc  = prometheus.NewDesc("detections_sessions", "Running sessions by state.", []string{"state"}, nil)
+	readyDesc     = prometheus.NewDesc("detections_ready_list", "Sessions that wait for a runner.", nil, nil)
+	idleDesc      = prometheus.NewDesc("detections_idle_runners", "Engines without work.", nil, nil)
+	aiDesc        = prometheus.NewDesc("detections_ai_availability", "1 for the engine's state.", []string{"state"}, nil)
+	drainDesc     = prometheus.NewDesc("detections_draining", "1 while the hub shuts down.", nil, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (hubCollector) Describe(c chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{framesDesc, pendingDesc, undecodedDesc, sessionsDesc, readyDesc, idleDesc, aiDesc, drainDesc} {
+		c <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (h hubCollector) Collect(c chan<- prometheus.Metric) {
+	counter := func(d *prometheus.Desc, v int64, labels ...string) {
+		c <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		c <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	s := h.hub.Stats()
+	a := s.Accounting
+	counter(framesDesc, a.Inferred, "inferred", "")
+	counter(framesDesc, a.Skipped, "skipped", "")
+	for outcome, reasons := range map[string]map[string]int64{"dropped": a.Dropped, "failed": a.Failed} {
+		for reason, n := range reasons {
+			counter(framesDesc, n, outcome, reason)
+		}
+	}
+	for reason, n := range a.Undecoded {
+		counter(undecodedDesc, n, reason)
+	}
+	gauge(pendingDesc, float64(a.Pending))
+	for _, st := range wire.States {
+		gauge(sessionsDesc, float64(s.States[st]), string(st))
+	}
+	gauge(readyDesc, float64(s.Batcher.Ready))
+	gauge(idleDesc, float64(s.Batcher.Idle))
+	now := h.hub.AI().Status().Availability
+	for _, st := range hub.Availabilities {
+		gauge(aiDesc, oneIf(st == now), string(st))
+	}
+	gauge(drainDesc, oneIf(s.Draining))
+}
+
+func oneIf(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

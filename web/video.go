@@ -1,0 +1,86 @@
+package web
+
+import (
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"detections/session"
+	"detections/session/wire"
+)
+
+// video answers POST /detect/video: the body goes in while events come out.
+func (s *Server) video(w http.ResponseWriter, r *http.Request) {
+	start, err := startOf(r.URL.Query())
+	if err != nil {
+		s.refuse(w, r, err)
+		return
+	}
+	principal, err := s.principal(r)
+	if err != nil {
+		s.refuse(w, r, err)
+		return
+	}
+	// Without full duplex HTTP/1.1 would read the whole body before the first byte
+	// of the answer goes out. HTTP/2 always has it, and says so by an error.
+	rc := http.NewResponseController(w)
+	_ = rc.EnableFullDuplex()
+	body, err := openUpload(r)
+	if err != nil {
+		s.refuse(w, r, err)
+		return
+	}
+	start.Media.Size = body.size
+	if start.Media.Name == "" {
+		start.Media.Name = body.name
+	}
+	a, err := s.hub.Start(r.Context(), principal, start)
+	if err != nil {
+		s.refuse(w, r, err)
+		return
+	}
+	defer a.Reader.Close()
+	var feeding sync.WaitGroup
+	feeding.Go(func() { feed(a.Feeder, body) })
+	s.answer(w, r, a)
+	_ = rc.SetReadDeadline(time.Now()) // the session may have ended before the body has
+	feeding.Wait()
+}
+
+// bodyChunk is how much of a body is read at a time.
+const bodyChunk = 64 << 10
+
+// feed sends a body into a session.
+func feed(f *session.Feeder, body io.Reader) {
+	_, err := io.CopyBuffer(onlyWriter{f}, body, make([]byte, bodyChunk))
+	if err != nil {
+		f.CutOff("the upload stopped")
+		return
+	}
+	f.EOF()
+}
+
+type onlyWriter struct{ io.Writer }
+
+// answer streams the session's events, or a problem if it fails before its media
+// was recognised.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, a *session.Attachment) {
+	select {
+	case <-a.Session.Ready():
+	case <-r.Context().Done():
+		return
+	}
+	if e := a.Session.Failure(); e != nil && a.Session.Status().Accounting.Decoded == 0 {
+		s.refuse(w, r, e)
+		return
+	}
+	out := newEventWriter(w, r)
+	out.open()
+	if err := out.message(wire.TypeStarted, wire.Encode(a.Started)); err != nil {
+		return
+	}
+	if err := s.follow(r, a, out); err != nil {
+		s.log.Debug("reader gone", "session", a.Session.ID(), "err", err)
+	}
+}

@@ -1,0 +1,140 @@
+// Package web is the HTTP face of the hub: routes, uploads, server-sent events,
+// health and metrics.
+//
+// Every answer that is not a success is application/problem+json with a code of
+// the table in session/wire. Every event on every route is the same JSON as on the
+// WebSocket.
+package web
+
+import (
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+
+	"detections/hub"
+	"detections/session/wire"
+	"detections/session/ws"
+)
+
+// Config is what a Server is made of.
+type Config struct {
+	Hub *hub.Hub
+	// Hosts are names under which the hub may be reached, beside localhost and
+	// addresses. Others are refused, because a page elsewhere can make a browser
+	// look its own name up as this machine (DNS rebinding).
+	Hosts []string
+	// Origins are other sites whose pages may use the hub, as "https://example.org".
+	Origins []string
+	// Metrics is served at /metrics; nil: nothing is.
+	Metrics *Metrics
+	Version string
+	Logger  *slog.Logger
+}
+
+// Server is the HTTP face.
+type Server struct {
+	cfg     Config
+	hub     *hub.Hub
+	log     *slog.Logger
+	origins *http.CrossOriginProtection
+	sockets *ws.Handler
+	handler http.Handler
+}
+
+// New makes a Server.
+func New(c Config) (*Server, error) {
+	s := &Server{cfg: c, hub: c.Hub, log: c.Logger, origins: http.NewCrossOriginProtection()}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	var patterns []string
+	for _, o := range c.Origins {
+		if err := s.origins.AddTrustedOrigin(o); err != nil {
+			return nil, err
+		}
+		_, host, _ := strings.Cut(o, "://")
+		patterns = append(patterns, host)
+	}
+	s.sockets = ws.New(ws.Config{
+		Hub: c.Hub, Principal: s.principal, Refuse: s.refuse, Origins: patterns,
+		Message: c.Hub.Limits().Message, Logger: c.Logger,
+	})
+	s.handler = s.guard(s.routes())
+	return s, nil
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
+
+// Wait waits for the connections that http.Server.Shutdown does not know.
+func (s *Server) Wait() { s.sockets.Wait() }
+
+func (s *Server) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /health", s.health)
+	mux.HandleFunc("GET /livez", s.live)
+	mux.HandleFunc("GET /readyz", s.ready)
+	mux.HandleFunc("GET /classes", s.classes)
+	mux.HandleFunc("POST /detect", s.detect)
+	mux.HandleFunc("POST /detect/video", s.video)
+	mux.HandleFunc("PUT /detect/video", s.video) // what curl -T does unless told otherwise
+	mux.HandleFunc("GET /detect/stream", s.stream)
+	mux.Handle("GET /v1/session", s.sockets)
+	if s.cfg.Metrics != nil {
+		mux.Handle("GET /metrics", s.cfg.Metrics)
+	}
+	mux.HandleFunc("GET /{$}", s.index)
+	mux.HandleFunc("/", s.notFound)
+	return mux
+}
+
+// principal says who asks. Without authentication everybody on this machine is the same.
+func (s *Server) principal(*http.Request) (string, error) { return "local", nil }
+
+// guard refuses what a browser was tricked into asking.
+func (s *Server) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.hostAllowed(r.Host) {
+			s.refuse(w, r, wire.Errorf(wire.Forbidden, "this hub is not known as %.100q; add the name with --allowed-host", r.Host))
+			return
+		}
+		if err := s.sameOrigin(r); err != nil {
+			s.refuse(w, r, wire.Errorf(wire.Forbidden, "a page of %.100q may not use this hub; add the origin with --allowed-origin", r.Header.Get("Origin")))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *Server) hostAllowed(host string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	host = strings.ToLower(strings.Trim(host, "[]"))
+	return host == "localhost" || net.ParseIP(host) != nil || slices.Contains(s.cfg.Hosts, host)
+}
+
+// sameOrigin refuses requests from foreign pages that change something. An upgrade
+// is a GET, but browsers let any page make one, so it counts as a change.
+func (s *Server) sameOrigin(r *http.Request) error {
+	if r.Header.Get("Upgrade") != "" {
+		asChange := *r
+		asChange.Method = http.MethodPost
+		r = &asChange
+	}
+	return s.origins.Check(r)
+}
+
+const index = `detections %s
+
+POST /detect         a picture (body or multipart "file"); answers with its detections
+POST /detect/video   a video; detections are answered while it uploads (SSE, or NDJSON with Accept: application/x-ndjson)
+GET  /detect/stream  server-sent events of a session (?session=…) or of everything
+GET  /v1/session     WebSocket, subprotocol detections.v1: bytes in, detections out
+GET  /classes        what can be detected
+GET  /health         GET /livez   GET /readyz   GET /metrics
+
+curl -T video.mp4 http://%s/detect/video
+`
