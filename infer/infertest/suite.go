@@ -9,9 +9,12 @@ import (
 	"detections/infer"
 )
 
-// TestEngine runs the tests that every [infer.Engine] must pass. open returns a
-// fresh engine that allows batches of at least 2; the suite closes it.
-func TestEngine(t *testing.T, open func(t *testing.T) infer.Engine) {
+// TestEngine runs the tests that every [infer.Engine] must pass, on an engine that
+// allows batches of at least 2. It closes the engine.
+func TestEngine(t *testing.T, e infer.Engine) {
+	if e.MaxBatch() < 2 {
+		t.Fatalf("the suite needs an engine with batches of at least 2, got %d", e.MaxBatch())
+	}
 	for _, c := range []struct {
 		name string
 		test func(t *testing.T, e infer.Engine)
@@ -25,14 +28,7 @@ func TestEngine(t *testing.T, open func(t *testing.T) infer.Engine) {
 		{"a run does not allocate", noAllocations},
 		{"closing twice is fine, running after it is an error", closing},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			e := open(t)
-			defer e.Close()
-			if e.MaxBatch() < 2 {
-				t.Fatalf("the suite needs an engine with batches of at least 2, got %d", e.MaxBatch())
-			}
-			c.test(t, e)
-		})
+		t.Run(c.name, func(t *testing.T) { c.test(t, e) })
 	}
 }
 
@@ -78,8 +74,7 @@ func batchesAgree(t *testing.T, e infer.Engine) {
 		run(t, e, 1)
 		alone[i] = outputs(e, 0)
 	}
-	sizes := []int{2, 3, e.MaxBatch()}
-	for _, n := range sizes {
+	for _, n := range []int{2, 3, 4, e.MaxBatch()} {
 		if n > e.MaxBatch() {
 			continue
 		}

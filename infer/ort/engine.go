@@ -1,0 +1,286 @@
+//go:build cgo
+
+package ort
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	onnx "github.com/yalue/onnxruntime_go"
+
+	"detections/infer"
+)
+
+// Options say how a model is opened. The zero value is right for most.
+type Options struct {
+	// Providers are tried in this order. Default: tensorrt, cuda, cpu.
+	Providers []string
+	// Threads of one run on the CPU. Default 1: two engines of one thread each do
+	// more than one of two.
+	Threads int
+	// MaxBatch is the largest number of images of a run. Default: DefaultBatchCPU
+	// or DefaultBatchGPU, whatever provider it became.
+	MaxBatch int
+	// Device is the number of the GPU. Default 0.
+	Device int
+	// Precision is fp32 (default) or, with TensorRT only, fp16.
+	Precision string
+	// Cache is the folder in which TensorRT keeps the engines that it builds, which
+	// takes it minutes. Empty: it builds them again at every start.
+	Cache string
+	// Logger is told what was loaded, and why the providers before it were not.
+	// Default: nobody is told.
+	Logger *slog.Logger
+}
+
+// The defaults of Options.MaxBatch. On the CPU a batch costs as much as its images
+// one by one (25 CPU-ms each in batches of 1, 2, 4 and 8), so a larger one only
+// delays those who share it, and takes 15 MB more per image.
+const (
+	DefaultBatchCPU = 1
+	DefaultBatchGPU = 16
+)
+
+var defaultProviders = []string{"tensorrt", "cuda", "cpu"}
+
+// engine implements infer.Engine. Everything is static after open, but for the
+// contents of the tensors.
+type engine struct {
+	model    *infer.Model
+	identity infer.Identity
+	session  *onnx.DynamicAdvancedSession
+	input    *floats
+	outputs  []*floats
+	rows     []int   // values per image, by output
+	batches  []batch // by number of images − 1
+	closed   bool
+}
+
+// batch is what a run of so many images needs: tensors over the first images of
+// the engine's memory.
+type batch struct {
+	input   []onnx.Value
+	outputs []onnx.Value
+	binding *onnx.IoBinding // CPU only
+}
+
+// Open loads a model that [Describe] has described and runs it once with one image
+// and once with MaxBatch. It takes the first provider of opts on which that works.
+// The engine is to be used by one goroutine at a time.
+func Open(model []byte, m *infer.Model, opts Options) (infer.Engine, error) {
+	sum := sha256.Sum256(model)
+	if hex.EncodeToString(sum[:]) != m.SHA256 {
+		return nil, fmt.Errorf("open %s: the file is not the one that was described", m.Ref())
+	}
+	log := opts.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	if len(opts.Providers) == 0 {
+		opts.Providers = defaultProviders
+	}
+	opts.Threads = cmp.Or(opts.Threads, 1)
+	opts.Precision = cmp.Or(opts.Precision, "fp32")
+	if opts.Threads < 0 || opts.MaxBatch < 0 {
+		return nil, fmt.Errorf("open %s: %d threads, batches of %d", m.Ref(), opts.Threads, opts.MaxBatch)
+	}
+	var failed []string
+	for _, name := range opts.Providers {
+		start := time.Now()
+		e, err := open(model, m, name, opts, log)
+		if err == nil {
+			log.Info("engine loaded", "engine", e.identity.String(), "model", m.Ref(),
+				"max_batch", e.MaxBatch(), "threads", opts.Threads, "dur", time.Since(start))
+			return e, nil
+		}
+		log.Info("execution provider not used", "provider", name, "err", err)
+		failed = append(failed, fmt.Sprintf("%s: %v", name, err))
+	}
+	return nil, fmt.Errorf("open %s: no execution provider works: %s", m.Ref(), strings.Join(failed, "; "))
+}
+
+// open loads a model on one provider.
+func open(model []byte, m *infer.Model, name string, opts Options, log *slog.Logger) (_ *engine, err error) {
+	p, err := newProvider(name, m, &opts)
+	if err != nil {
+		return nil, err
+	}
+	e := &engine{model: m, identity: infer.Identity{
+		Model: m.SHA256, Provider: name, Precision: opts.Precision, Pipeline: infer.PipelineVersion,
+	}}
+	defer func() {
+		if err != nil {
+			e.Close()
+		}
+	}()
+	if e.session, err = p.session(model, m, log); err != nil {
+		return nil, err
+	}
+	if err := e.measure(); err != nil {
+		return nil, fmt.Errorf("first run: %w", err)
+	}
+	if err := e.allocate(opts.MaxBatch, name == "cpu"); err != nil {
+		return nil, err
+	}
+	for _, n := range []int{1, opts.MaxBatch} {
+		if err := e.Run(n); err != nil {
+			return nil, fmt.Errorf("first run of %d images (does the model take so many?): %w", n, err)
+		}
+	}
+	return e, nil
+}
+
+// measure runs one black image to learn the shapes of the outputs.
+func (e *engine) measure() error {
+	black, err := allocate(e.model.Input.Size())
+	if err != nil {
+		return err
+	}
+	defer black.free()
+	in, err := onnx.NewTensor(e.inputShape(1), black.data)
+	if err != nil {
+		return err
+	}
+	defer in.Destroy()
+	outputs := make([]onnx.Value, len(e.model.Outputs))
+	defer func() {
+		for _, o := range outputs {
+			if o != nil {
+				o.Destroy()
+			}
+		}
+	}()
+	if err := e.session.Run([]onnx.Value{in}, outputs); err != nil {
+		return err
+	}
+	for k, o := range outputs {
+		t, ok := o.(*onnx.Tensor[float32])
+		if !ok || len(t.GetShape()) != 3 || t.GetShape()[0] != 1 {
+			return fmt.Errorf("output %s is a %T of shape %v", e.model.Outputs[k], o, o.GetShape())
+		}
+		e.rows = append(e.rows, len(t.GetData()))
+	}
+	return nil
+}
+
+// allocate makes the tensors of all sizes of batch.
+func (e *engine) allocate(maxBatch int, bind bool) (err error) {
+	if e.input, err = allocate(maxBatch * e.model.Input.Size()); err != nil {
+		return err
+	}
+	for _, row := range e.rows {
+		f, err := allocate(maxBatch * row)
+		if err != nil {
+			return err
+		}
+		e.outputs = append(e.outputs, f)
+	}
+	anchors := e.rows[1] / 4
+	for n := 1; n <= maxBatch; n++ {
+		var b batch
+		e.batches = append(e.batches, b)
+		if err := e.prepare(&e.batches[n-1], int64(n), int64(anchors), bind); err != nil {
+			return fmt.Errorf("tensors for %d images: %w", n, err)
+		}
+	}
+	return nil
+}
+
+func (e *engine) prepare(b *batch, n, anchors int64, bind bool) error {
+	in, err := onnx.NewTensor(e.inputShape(n), e.input.data)
+	if err != nil {
+		return err
+	}
+	b.input = append(b.input, in)
+	for k, f := range e.outputs {
+		out, err := onnx.NewTensor(onnx.NewShape(n, anchors, int64(e.rows[k])/anchors), f.data)
+		if err != nil {
+			return err
+		}
+		b.outputs = append(b.outputs, out)
+	}
+	if !bind {
+		return nil
+	}
+	if b.binding, err = e.session.CreateIoBinding(); err != nil {
+		return err
+	}
+	if err := b.binding.BindInput(e.model.Input.Name, in); err != nil {
+		return err
+	}
+	for k, out := range b.outputs {
+		if err := b.binding.BindOutput(e.model.Outputs[k], out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *engine) inputShape(n int64) onnx.Shape {
+	return onnx.NewShape(n, 3, int64(e.model.Input.Height), int64(e.model.Input.Width))
+}
+
+func (e *engine) Model() *infer.Model      { return e.model }
+func (e *engine) Identity() infer.Identity { return e.identity }
+func (e *engine) MaxBatch() int            { return len(e.batches) }
+func (e *engine) Input(i int) []float32    { return image(e.input.data, i, e.model.Input.Size()) }
+func (e *engine) Output(k, i int) []float32 {
+	return image(e.outputs[k].data, i, e.rows[k])
+}
+
+func image(all []float32, i, size int) []float32 { return all[i*size : (i+1)*size : (i+1)*size] }
+
+// Run does not allocate on the CPU. On a GPU it does, a little: a binding would
+// copy the input to the device once, when it is bound, and not at each run.
+func (e *engine) Run(n int) error {
+	if e.closed {
+		return errors.New("onnx runtime: engine is closed")
+	}
+	if n < 1 || n > len(e.batches) {
+		return fmt.Errorf("onnx runtime: run of %d images, at most %d", n, len(e.batches))
+	}
+	b := &e.batches[n-1]
+	var err error
+	if b.binding != nil {
+		err = e.session.RunWithBinding(b.binding)
+	} else {
+		err = e.session.Run(b.input, b.outputs)
+	}
+	if err != nil {
+		return fmt.Errorf("onnx runtime: %w", err)
+	}
+	return nil
+}
+
+// Close frees everything, what refers to something before what it refers to:
+// bindings, tensors, session, memory. Slices from Input and Output must not be
+// used any more.
+func (e *engine) Close() error {
+	if e.closed {
+		return nil
+	}
+	e.closed = true
+	var errs []error
+	for _, b := range e.batches {
+		if b.binding != nil {
+			errs = append(errs, b.binding.Destroy())
+		}
+		for _, v := range append(b.input, b.outputs...) {
+			errs = append(errs, v.Destroy())
+		}
+	}
+	if e.session != nil {
+		errs = append(errs, e.session.Destroy())
+	}
+	e.input.free()
+	for _, f := range e.outputs {
+		f.free()
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,108 @@
+//go:build cgo
+
+package ort
+
+import (
+	"bytes"
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+
+	"detections/infer"
+	"detections/infer/infertest"
+	"detections/media"
+)
+
+func TestEngine(t *testing.T) {
+	infertest.TestEngine(t, openNanoDet(t, Options{Providers: []string{"cpu"}, MaxBatch: 8}))
+}
+
+func TestDescribeReadsTheModel(t *testing.T) {
+	m, err := described()
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := infer.Input{
+		Name: "images", Width: 416, Height: 416, Format: media.BGR24, Fit: media.Letterbox,
+		Mean: [3]float32{103.53, 116.28, 123.675}, Std: [3]float32{57.375, 57.12, 58.395},
+	}
+	if m.Input != in || m.Ref() != "nanodet@ce53d22ed9cb" || len(m.Labels) != 80 || m.Label(0) != "person" || m.Label(79) != "toothbrush" {
+		t.Errorf("got %+v", m)
+	}
+}
+
+func TestDescribeSaysWhatItExpectedAndFound(t *testing.T) {
+	if _, err := Describe([]byte("not a model")); err == nil {
+		t.Error("nonsense was described")
+	}
+	b, err := nanodet()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The same model with its colour order misspelt, and one with other outputs' names.
+	for from, to := range map[string]string{"\x05color\x12\x03BGR": "\x05color\x12\x03BRG", "\x05boxes": "\x05bexes"} {
+		changed := bytes.ReplaceAll(b, []byte(from), []byte(to))
+		if bytes.Equal(changed, b) {
+			t.Fatalf("%q is not in the model", from)
+		}
+		_, err := Describe(changed)
+		if err == nil || !strings.Contains(err.Error(), "expected a NanoDet") || !strings.Contains(err.Error(), "found input images [-1 3 416 416]") {
+			t.Errorf("%q: err = %v", to, err)
+		}
+	}
+}
+
+func TestProvidersThatCannotLoadAreNamed(t *testing.T) {
+	if os.Getenv("ORT_GPU") != "" {
+		t.Skip("this machine has a GPU")
+	}
+	var log bytes.Buffer
+	e := openNanoDet(t, Options{MaxBatch: 1, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	if e.Identity().Provider != "cpu" {
+		t.Errorf("provider %s", e.Identity().Provider)
+	}
+	for _, part := range []string{"provider=tensorrt", "provider=cuda", "engine=ce53d22ed9cb/cpu/fp32"} {
+		if !strings.Contains(log.String(), part) {
+			t.Errorf("the log does not say %q:\n%s", part, &log)
+		}
+	}
+	m, b := e.Model(), must(nanodet())
+	_, err := Open(b, m, Options{Providers: []string{"cuda", "abacus"}})
+	if err == nil || !strings.Contains(err.Error(), "cuda: ") || !strings.Contains(err.Error(), "abacus: no such execution provider") {
+		t.Errorf("err = %v, want one that names both providers", err)
+	}
+	if _, err := Open(b[1:], m, Options{}); err == nil {
+		t.Error("another file than the described one was opened")
+	}
+}
+
+// From pixels in shared memory to detections nothing is allocated.
+func TestFrameDoesNotAllocate(t *testing.T) {
+	e := openNanoDet(t, Options{Providers: []string{"cpu"}, MaxBatch: 2})
+	pixels, in := infer.NewNormalizer(e.Model().Input), e.Model().Input
+	img := loadPNG(t, golden(t).Images[2])
+	pix := img.rounded(in.View())
+	var post infer.Postprocessor
+	found := 0
+	step := func() {
+		for i := range 2 {
+			pixels.Convert(e.Input(i), pix)
+		}
+		if err := e.Run(2); err != nil {
+			t.Fatal(err)
+		}
+		found = len(post.Detect(e, 1, nil, in.View().Place(img.w, img.h)))
+	}
+	step()
+	if n := testing.AllocsPerRun(5, step); n != 0 && !sanitized || found == 0 {
+		t.Errorf("%v allocations for %d detections", n, found)
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
