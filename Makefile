@@ -74,7 +74,7 @@ bench: build setup-test ## measure the program, and print a table
 .PHONY: lint
 lint: setup-test ## golangci-lint, shellcheck, and whether go fix and go mod tidy have something to change
 	@$(step) golangci-lint $(env) $(lint)
-	@$(step) shellcheck bash -c "git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck -x"
+	@$(step) shellcheck bash -c "git ls-files -z '*.sh' .ci/run .ci/govulncheck | xargs -0 shellcheck -x"
 	@$(step) 'go fix' $(env) go fix -diff ./...
 	@$(step) 'go mod tidy' $(env) go mod tidy -diff
 

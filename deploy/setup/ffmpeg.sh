@@ -11,7 +11,7 @@
 #
 #   FFMPEG=system            use the machine's own FFmpeg 7.x libraries instead
 #   FFMPEG_TARBALL=PATH      take this release tarball; nothing is downloaded
-#   FFMPEG_SHA256=SUM        accept a tarball of this sum too
+#   FFMPEG_SHA256=SUM        accept only a tarball of this sum
 #   DEBIAN_MIRROR=URL        the Debian mirror to ask, if apt's own is not one
 #   DETECTIONS_CACHE=FOLDER  the cache (default ~/.cache/detections)
 set -euo pipefail
@@ -73,7 +73,7 @@ system_libraries() {
 known() {
   local sum
   sum=$(sha256 "$1")
-  [[ " ${accepted[*]} ${FFMPEG_SHA256:-} " == *" $sum "* ]]
+  [[ " ${FFMPEG_SHA256:-${accepted[*]}} " == *" $sum "* ]]
 }
 
 from_ffmpeg_org() {
@@ -113,10 +113,13 @@ from_debian() {
   local own=(
     -o "Dir::Etc::SourceList=$apt/sources.list" -o Dir::Etc::SourceParts=/dev/null
     -o "Dir::State::Lists=$apt/lists" -o "Dir::Cache=$apt/cache"
-    -o APT::Sandbox::User="$(id -un)" -o Acquire::http::Timeout=20 -qq
+    -o APT::Sandbox::User="$(id -un)" -o APT::Update::Error-Mode=any -o Acquire::http::Timeout=20 -qq
   )
-  apt-get "${own[@]}" update >&2 || return 1
-  (cd "$apt/got" && apt-get "${own[@]}" source --download-only --tar-only ffmpeg >/dev/null) || return 1
+  if ! (apt-get "${own[@]}" update && cd "$apt/got" &&
+    apt-get "${own[@]}" source --download-only --tar-only ffmpeg) >>"$log" 2>&1; then
+    tail -n 5 "$log" >&2
+    return 1
+  fi
   mv "$apt"/got/ffmpeg_*.orig.tar.xz "$1"
 }
 
@@ -124,7 +127,8 @@ get_source() {
   local file=$work/source.tar.xz origin
   if [[ -n ${FFMPEG_TARBALL:-} ]]; then
     origin=$FFMPEG_TARBALL
-    cp "$FFMPEG_TARBALL" "$file"
+    [[ -f $origin ]] || die "FFMPEG_TARBALL is $origin, and there is no such file"
+    cp "$origin" "$file"
   else
     origin="the FFmpeg project"
     say "getting FFmpeg $version's source"
@@ -134,28 +138,29 @@ get_source() {
     fi
   fi
   known "$file" || die "the tarball from $origin is not one this script accepts: its sha256 is $(sha256 "$file").
-  If it is a newer 7.1 release that you trust, set its version and sum at the top of deploy/setup/ffmpeg.sh
-  (or FFMPEG_SHA256 for this time); otherwise get ffmpeg-$version.tar.xz elsewhere and say FFMPEG_TARBALL=PATH"
+  If it is a newer 7.1 release that you trust, add its sum at the top of deploy/setup/ffmpeg.sh
+  or say FFMPEG_SHA256=SUM; otherwise get ffmpeg-$version.tar.xz elsewhere and say FFMPEG_TARBALL=PATH"
   mkdir "$work/source"
   tar --extract --xz --file "$file" --directory "$work/source" --strip-components 1
 }
 
-# logged COMMAND... runs it with its output in the log, tells every half minute
-# that it is still at it, and shows the log's end if it fails.
+# logged COMMAND... runs it with its output in the log, and shows the log's end
+# if it fails.
 logged() {
-  "$@" >>"$log" 2>&1 &
-  local pid=$! next=$((SECONDS + 30))
-  while kill -0 "$pid" 2>/dev/null; do
-    sleep 1
-    if ((SECONDS >= next)); then
-      say "still building, $SECONDS s, $(grep -cE '^(CC|X86ASM|AS)' "$log" || true) files compiled"
-      next=$((SECONDS + 30))
-    fi
-  done
-  wait "$pid" || {
+  "$@" >>"$log" 2>&1 || {
     tail -n 30 "$log" >&2
-    die "the FFmpeg build failed ($*); all of its output is in $log"
+    die "the FFmpeg build failed in ${1##*/}; all of its output is in $log"
   }
+}
+
+# heartbeat PID tells every half minute that the build goes on, while PID does.
+heartbeat() {
+  local next=$((SECONDS + 30))
+  while sleep 1 && kill -0 "$1" 2>/dev/null; do
+    ((SECONDS >= next)) || continue
+    say "still building, $SECONDS s, $(grep -cE '^(CC|X86ASM|AS)' "$log" || true) files compiled"
+    next=$((SECONDS + 30))
+  done
 }
 
 # compile leaves the libraries in $work/root/ffmpeg. They are configured for a
@@ -188,7 +193,7 @@ options+=(
   "$(join demuxer "${demuxers[@]}")" "$(join decoder "${decoders[@]}")"
   "$(join parser "${parsers[@]}")" "$(join bsf "${bsfs[@]}")"
 )
-key=$(printf '%s\n' "$version" "${options[@]}" "$(declare -f compile)" | sha256sum | cut -c 1-12)
+key=$(printf '%s\n' "$version" "${options[@]}" "${FFMPEG_SHA256:-}" "$(declare -f compile)" | sha256sum | cut -c 1-12)
 prefix=$(cache_root)/ffmpeg-$version-$(machine)-$key
 
 if [[ ! -f $prefix/lib/pkgconfig/libavcodec.pc ]]; then
@@ -200,7 +205,9 @@ if [[ ! -f $prefix/lib/pkgconfig/libavcodec.pc ]]; then
     : >"$log"
     get_source
     say "building FFmpeg $version, about three minutes on two cores (here: $(nproc)); its output goes to $log"
+    heartbeat $$ >/dev/null 9>&- &
     (compile)
+    kill $!
     mv "$work/root/ffmpeg" "$prefix"
     say "FFmpeg $version is built, $SECONDS s, $(du -sh "$prefix" | cut -f 1) in $prefix"
   fi

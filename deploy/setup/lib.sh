@@ -16,7 +16,7 @@ usage() { awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0"; }
 
 # Where everything that is built or downloaded once is kept.
 cache_root() {
-  printf '%s\n' "${DETECTIONS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/detections}"
+  realpath --canonicalize-missing -- "${DETECTIONS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/detections}"
 }
 
 # lock NAME makes a second run of the same step wait for the first one. The
