@@ -1,0 +1,29 @@
+//go:build cgo
+
+package main
+
+import (
+	"log/slog"
+	"slices"
+
+	"detections/media/av"
+	"detections/media/worker"
+)
+
+// isDecoder says whether this process was started to decode one input.
+func isDecoder(args []string) bool { return slices.Equal(args, []string{worker.Argument}) }
+
+// decode is such a process.
+func decode() int {
+	worker.Child(av.Decode)
+	return 0
+}
+
+// newDecoders keeps decoder processes ready.
+func newDecoders(s *settings, log *slog.Logger) *worker.Pool {
+	// Pictures need decoders too, beside those of all sessions.
+	return worker.NewPool(worker.Config{Idle: s.warmWorkers, Max: s.limits.Sessions + picturesAtOnce, Log: log})
+}
+
+// picturesAtOnce bounds the pictures that are decoded at a time.
+const picturesAtOnce = 16

@@ -1,0 +1,87 @@
+//go:build cgo
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"strings"
+
+	"detections/hub"
+	"detections/infer"
+	"detections/infer/loader"
+	"detections/infer/ort"
+	"detections/web"
+)
+
+// loadEngines opens the embedded model as often as the machine can use it.
+func loadEngines(s *settings, metrics *web.Metrics, log *slog.Logger) hub.Load {
+	return func(ctx context.Context, report func(hub.Availability, float64)) (*infer.Batcher, error) {
+		file, err := loader.Embedded()
+		if err != nil {
+			return nil, err
+		}
+		report(hub.Converting, 0)
+		if err := ort.Init(s.ortLibrary); err != nil {
+			return nil, err
+		}
+		model, err := ort.Describe(file.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		model.Name, model.Version, model.SHA256 = file.Name, file.Version, file.SHA256
+		engines, err := openEngines(ctx, s, file, model, report, log)
+		if err != nil {
+			return nil, err
+		}
+		b, err := infer.NewBatcher(infer.BatcherConfig{Engines: engines, MaxBatch: s.maxBatch, Logger: log, OnRun: metrics.ObserveRun})
+		if err != nil {
+			return nil, errors.Join(err, closeAll(engines))
+		}
+		return b, nil
+	}
+}
+
+// openEngines opens the first, which tells the provider, and then its twins.
+func openEngines(ctx context.Context, s *settings, file loader.File, m *infer.Model, report func(hub.Availability, float64), log *slog.Logger) ([]infer.Engine, error) {
+	opts := ort.Options{Providers: s.providers, Threads: s.threads, MaxBatch: s.maxBatch, Logger: log}
+	var engines []infer.Engine
+	for n := 1; len(engines) < n; {
+		if ctx.Err() != nil {
+			return nil, errors.Join(context.Cause(ctx), closeAll(engines))
+		}
+		e, err := ort.Open(file.Bytes, m, opts)
+		if err != nil {
+			return nil, errors.Join(err, closeAll(engines))
+		}
+		engines = append(engines, e)
+		provider := e.Identity().Provider
+		n = s.instances(provider)
+		opts.Providers = []string{provider} // all of the same kind
+		report(hub.Converting, 100*float64(len(engines))/float64(n))
+	}
+	return engines, nil
+}
+
+func closeAll(engines []infer.Engine) error {
+	var errs []error
+	for _, e := range engines {
+		errs = append(errs, e.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func versionText() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "detections %s\n", version)
+	if info, ok := debug.ReadBuildInfo(); ok {
+		fmt.Fprintf(&b, "built with %s\n", info.GoVersion)
+	}
+	if file, err := loader.Embedded(); err == nil {
+		fmt.Fprintf(&b, "model %s@%s\n", file.Name, file.Version)
+	}
+	return b.String()
+}

@@ -1,0 +1,246 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
+
+	"detections/hub"
+)
+
+// settings are everything that can be chosen about a hub. The set of flags is the
+// one table of them: each is also an environment variable and a key of the
+// configuration file.
+type settings struct {
+	listen   string
+	data     string
+	config   string
+	hosts    []string
+	origins  []string
+	logLevel string
+	logForm  string
+
+	ortLibrary string
+	providers  []string
+	engines    int
+	threads    int
+	maxBatch   int
+
+	limits      hub.Limits
+	warmWorkers int
+
+	drainDelay   time.Duration
+	drainTimeout time.Duration
+}
+
+// flags are the settings as a set of flags with their defaults.
+func (s *settings) flags() *pflag.FlagSet {
+	f, d := pflag.NewFlagSet("serve", pflag.ContinueOnError), hub.DefaultLimits
+	f.SortFlags = false
+	f.StringVar(&s.listen, "listen", "127.0.0.1:8080", "address and port to serve HTTP and WebSockets on")
+	f.StringVar(&s.data, "data", defaultData(), "`folder` for uploads and state; one process at a time may use it")
+	f.StringVar(&s.config, "config", "", "YAML `file` with any of these settings, as name: value")
+	f.StringSliceVar(&s.hosts, "allowed-host", nil, "`names` under which the hub may be reached, beside localhost and plain addresses")
+	f.StringSliceVar(&s.origins, "allowed-origin", nil, "other `sites` whose pages may use the hub, as https://example.org")
+	f.StringVar(&s.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.StringVar(&s.logForm, "log-format", "auto", "text, json, or auto: text on a terminal, else json")
+
+	f.StringVar(&s.ortLibrary, "ort-library", "", "ONNX Runtime's shared library; default: libonnxruntime.so beside the program, else the system's")
+	f.StringSliceVar(&s.providers, "providers", []string{"tensorrt", "cuda", "cpu"}, "execution providers, tried in this order")
+	f.IntVar(&s.engines, "engines", 0, "instances of the model; 0: one per processor core on the CPU, one on a GPU")
+	f.IntVar(&s.threads, "threads", 1, "threads of one instance on the CPU")
+	f.IntVar(&s.maxBatch, "max-batch", 0, "most images in one run of the engine; 0: what suits the provider")
+
+	f.IntVar(&s.limits.Sessions, "max-sessions", d.Sessions, "most sessions that run at once")
+	f.Var((*byteSize)(&s.limits.Bytes), "max-media", "most bytes of one session's media")
+	f.Var((*byteSize)(&s.limits.Picture), "max-picture", "most bytes of one picture")
+	f.Var((*byteSize)(&s.limits.Window), "window", "most bytes that a WebSocket client may send beyond the last ack")
+	f.Var((*byteSize)(&s.limits.Message), "max-message", "most bytes of one binary WebSocket message")
+	f.DurationVar(&s.limits.Linger, "linger", d.Linger, "how long a session waits for a lost client to come back")
+	f.DurationVar(&s.limits.Retention, "retention", d.Retention, "how long an ended session's results are kept")
+	f.IntVar(&s.limits.Kept, "max-kept", d.Kept, "most ended sessions whose results are kept")
+	f.IntVar(&s.warmWorkers, "warm-workers", 2, "decoder processes that are started ahead")
+
+	f.DurationVar(&s.drainDelay, "drain-delay", 0, "how long to go on serving, not ready, after the signal to stop; give load balancers the time to notice")
+	f.DurationVar(&s.drainTimeout, "drain-timeout", 25*time.Second, "how long running sessions may take to finish after that")
+	for name, v := range map[string]int64{"max-media": d.Bytes, "max-picture": d.Picture, "window": d.Window, "max-message": d.Message} {
+		fl := f.Lookup(name)
+		*fl.Value.(*byteSize) = byteSize(v)
+		fl.DefValue = fl.Value.String()
+	}
+	return f
+}
+
+// validate says what is out of range.
+func (s *settings) validate() error {
+	atLeast := func(name string, v, least int64) error {
+		if v < least {
+			return fmt.Errorf("%s: expected at least %d, got %d", name, least, v)
+		}
+		return nil
+	}
+	oneOf := func(name, v string, all ...string) error {
+		if !slices.Contains(all, v) {
+			return fmt.Errorf("%s: expected one of %s, got %q", name, strings.Join(all, ", "), v)
+		}
+		return nil
+	}
+	errs := []error{
+		oneOf("log-level", s.logLevel, "debug", "info", "warn", "error"),
+		oneOf("log-format", s.logForm, "auto", "text", "json"),
+		atLeast("engines", int64(s.engines), 0), atLeast("threads", int64(s.threads), 1), atLeast("max-batch", int64(s.maxBatch), 0),
+		atLeast("max-sessions", int64(s.limits.Sessions), 1), atLeast("max-media", s.limits.Bytes, 1),
+		atLeast("max-picture", s.limits.Picture, 1), atLeast("window", s.limits.Window, 64<<10),
+		atLeast("max-message", s.limits.Message, 4<<10), atLeast("linger", int64(s.limits.Linger), int64(time.Millisecond)),
+		atLeast("retention", int64(s.limits.Retention), int64(time.Second)), atLeast("max-kept", int64(s.limits.Kept), 1),
+		atLeast("warm-workers", int64(s.warmWorkers), 0), atLeast("drain-delay", int64(s.drainDelay), 0),
+		atLeast("drain-timeout", int64(s.drainTimeout), 0),
+	}
+	for _, p := range s.providers {
+		errs = append(errs, oneOf("providers", p, "tensorrt", "cuda", "cpu"))
+	}
+	return errors.Join(errs...)
+}
+
+// instances is how many engines there are to be.
+func (s *settings) instances(provider string) int {
+	switch {
+	case s.engines > 0:
+		return s.engines
+	case provider == "cpu":
+		return max(1, runtime.GOMAXPROCS(0)/s.threads)
+	default:
+		return 1
+	}
+}
+
+func defaultData() string {
+	if dir := os.Getenv("XDG_STATE_HOME"); dir != "" {
+		return filepath.Join(dir, "detections")
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "detections-data"
+	}
+	return filepath.Join(home, ".local", "state", "detections")
+}
+
+// envName is the environment variable of a setting.
+func envName(flag string) string {
+	return "DETECTIONS_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// complete fills what the command line left open from the environment, and then
+// from the configuration file.
+func complete(f *pflag.FlagSet, getenv func(string) string) error {
+	given := func(fl *pflag.Flag) bool { return fl.Changed }
+	var errs []error
+	f.VisitAll(func(fl *pflag.Flag) {
+		if v := getenv(envName(fl.Name)); v != "" && !given(fl) {
+			if err := f.Set(fl.Name, v); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", envName(fl.Name), err))
+			}
+		}
+	})
+	if path := f.Lookup("config").Value.String(); path != "" {
+		errs = append(errs, readConfig(f, path))
+	}
+	return errors.Join(errs...)
+}
+
+func readConfig(f *pflag.FlagSet, path string) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("config: %w", err)
+	}
+	var values map[string]any
+	if err := yaml.NewDecoder(bytes.NewReader(text)).Decode(&values); err != nil && len(bytes.TrimSpace(text)) > 0 {
+		return fmt.Errorf("config %s: %w", path, err)
+	}
+	var errs []error
+	for name, v := range values {
+		fl := f.Lookup(name)
+		switch {
+		case fl == nil || name == "config":
+			errs = append(errs, fmt.Errorf("config %s: there is no setting %q; 'detections settings' lists them", path, name))
+		case !fl.Changed:
+			if err := f.Set(name, configValue(v)); err != nil {
+				errs = append(errs, fmt.Errorf("config %s: %w", path, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// configValue is a value of the file as it would be written on the command line.
+func configValue(v any) string {
+	list, ok := v.([]any)
+	if !ok {
+		return fmt.Sprint(v)
+	}
+	items := make([]string, len(list))
+	for i, item := range list {
+		items[i] = fmt.Sprint(item)
+	}
+	return strings.Join(items, ",")
+}
+
+// byteSize is a number of bytes that can be written as 8GiB.
+type byteSize int64
+
+// String implements pflag.Value.
+func (b *byteSize) String() string {
+	return strings.ReplaceAll(humanize.IBytes(uint64(max(0, *b))), " ", "")
+}
+
+// Set implements pflag.Value.
+func (b *byteSize) Set(text string) error {
+	n, err := humanize.ParseBytes(text)
+	if err != nil || n > math.MaxInt64 {
+		return fmt.Errorf("expected a number of bytes such as 500MB or 8GiB, got %q", text)
+	}
+	*b = byteSize(n)
+	return nil
+}
+
+// Type implements pflag.Value.
+func (*byteSize) Type() string { return "bytes" }
+
+func newSettings() *cobra.Command {
+	return &cobra.Command{
+		Use:   "settings",
+		Short: "Print the table of all settings: flag, environment variable, default, meaning",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprint(cmd.OutOrStdout(), settingsTable())
+			return err
+		},
+	}
+}
+
+// settingsTable is the table of settings as Markdown.
+func settingsTable() string {
+	var b strings.Builder
+	b.WriteString("| flag and key | environment | default | meaning |\n|---|---|---|---|\n")
+	new(settings).flags().VisitAll(func(fl *pflag.Flag) {
+		_, usage := pflag.UnquoteUsage(fl)
+		def := strings.Trim(fl.DefValue, "[]")
+		if fl.Name == "data" {
+			def = "$XDG_STATE_HOME/detections or ~/.local/state/detections"
+		}
+		fmt.Fprintf(&b, "| `--%s` | `%s` | %s | %s |\n", fl.Name, envName(fl.Name), def, usage)
+	})
+	return b.String()
+}
