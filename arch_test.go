@@ -1,0 +1,122 @@
+// Package detections holds the tests of the module's architecture.
+package detections
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// ladder is the table of ARCHITECTURE.md: for every package the packages of this
+// module, and the dependencies of note, that it may import. What is not listed is
+// denied, so a new package needs a line here and a line there.
+var ladder = map[string]string{
+	".":               "",
+	"media":           "",
+	"media/spool":     "",
+	"media/worker":    "media",
+	"media/av":        "media C go-astiav",
+	"media/mediatest": "media",
+
+	"infer":           "media",
+	"infer/loader":    "infer",
+	"infer/ort":       "infer media C onnxruntime_go",
+	"infer/infertest": "infer media",
+
+	"session":             "media media/spool media/worker infer session/wire",
+	"session/wire":        "media infer",
+	"session/ws":          "session session/wire coder/websocket",
+	"session/sessiontest": "media media/spool infer infer/infertest session session/wire",
+
+	"hub":                       "media media/spool infer session session/wire hub/timeline",
+	"hub/timeline":              "session/wire",
+	"hub/timeline/timelinetest": "hub/timeline session/wire",
+
+	"web": "media infer session session/wire session/ws hub prometheus/client_golang",
+
+	"cmd/detections":       "media media/av media/worker infer infer/loader infer/ort session session/wire hub hub/timeline web spf13/cobra lmittmann/tint",
+	"cmd/detections-bench": "media media/av media/worker media/spool infer infer/loader infer/ort session session/wire hub hub/timeline web coder/websocket",
+}
+
+// noted are dependencies that only the packages that list them may import.
+var noted = []string{"C", "go-astiav", "onnxruntime_go", "coder/websocket", "pion/", "prometheus/client_golang", "spf13/cobra", "lmittmann/tint"}
+
+type pkg struct {
+	ImportPath string
+	Doc        string
+	Imports    []string
+	Name       string
+}
+
+func packages(t *testing.T) []pkg {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-e", "-json=ImportPath,Doc,Imports,Name", "./...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []pkg
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p pkg
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+func TestImportsFollowTheLadder(t *testing.T) {
+	for _, p := range packages(t) {
+		name := inModule(p.ImportPath)
+		list, ok := ladder[name]
+		if !ok {
+			t.Errorf("package %s is not in the table of arch_test.go and ARCHITECTURE.md", name)
+			continue
+		}
+		allowed := strings.Fields(list)
+		for _, imp := range p.Imports {
+			if what := inModule(imp); what != "" && !slices.Contains(allowed, what) {
+				t.Errorf("%s may not import %s", name, what)
+			}
+			for _, n := range noted {
+				if (imp == n || n != "C" && strings.Contains(imp, n)) && !slices.Contains(allowed, n) {
+					t.Errorf("%s may not import %s", name, imp)
+				}
+			}
+		}
+	}
+}
+
+func TestTheTableHasNoGhosts(t *testing.T) {
+	all := packages(t)
+	for name := range ladder {
+		if !slices.ContainsFunc(all, func(p pkg) bool { return inModule(p.ImportPath) == name }) {
+			t.Errorf("the table names %s, which does not exist", name)
+		}
+	}
+}
+
+func TestEveryPackageSaysWhatItIs(t *testing.T) {
+	for _, p := range packages(t) {
+		if p.Doc == "" && inModule(p.ImportPath) != "." {
+			t.Errorf("%s has no package comment", p.ImportPath)
+		}
+	}
+}
+
+// inModule is the path within this module, "." for its root, "" for other modules.
+func inModule(path string) string {
+	if path == "detections" {
+		return "."
+	}
+	rest, ok := strings.CutPrefix(path, "detections/")
+	if !ok {
+		return ""
+	}
+	return rest
+}
