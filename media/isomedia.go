@@ -23,15 +23,16 @@ type IndexPlace int
 // The places.
 const (
 	IndexUnknown  IndexPlace = iota // not enough bytes yet
-	IndexFirst                      // before the media data: can be decoded as a stream
+	IndexFirst                      // before the media data, and complete: can be decoded as a stream
 	IndexAwaited                    // behind the media data, and not complete yet
 	IndexComplete                   // behind the media data, and here
 )
 
 // The errors of a walk.
 var (
-	ErrNoIndex  = errors.New("the upload ended before the index (moov)")
-	errBadBoxes = errors.New("the boxes of the MP4 file are damaged")
+	ErrNoIndex   = errors.New("the upload ended before the index (moov)")
+	ErrTornIndex = errors.New("the upload ended within the index (moov)")
+	errBadBoxes  = errors.New("the boxes of the MP4 file are damaged")
 )
 
 // maxBoxes bounds how many top-level boxes come before the index.
@@ -39,7 +40,7 @@ const maxBoxes = 100_000
 
 // Walk goes on as far as size bytes allow. need is the size from which calling it
 // again makes sense; final says that the input will not grow. It returns ErrNoIndex
-// if there is no index.
+// or ErrTornIndex if there is no index or a part of one.
 func (w *IndexWalk) Walk(r io.ReaderAt, size int64, final bool) (place IndexPlace, need int64, err error) {
 	for {
 		kind, end, err := w.box(r, size)
@@ -53,18 +54,17 @@ func (w *IndexWalk) Walk(r io.ReaderAt, size int64, final bool) (place IndexPlac
 			return w.place(), w.pos + 16, nil
 		case kind == "moof":
 			return IndexFirst, 0, nil
-		case kind == "moov" && !w.media:
-			w.index, w.indexEnd = w.pos, end
-			return IndexFirst, 0, nil
 		case kind == "moov":
 			w.index, w.indexEnd = w.pos, end
-			if end <= size {
+			switch {
+			case end > size && final:
+				return 0, 0, ErrTornIndex
+			case end > size:
+				return w.place(), end, nil
+			case w.media:
 				return IndexComplete, end, nil
 			}
-			if final {
-				return 0, 0, ErrNoIndex
-			}
-			return IndexAwaited, end, nil
+			return IndexFirst, end, nil
 		case kind == "mdat":
 			w.media = true
 		}

@@ -29,17 +29,18 @@ var _ media.Loop = Decode
 
 // Decode is the media.Loop: it decodes the input, scales the pictures that the
 // sampling rule picks, and gives them to the host.
-func Decode(h media.Host, file *os.File, job media.Job) error {
+func Decode(h media.Host, file *os.File, job media.Job) (media.DecodeStats, error) {
 	setup()
 	// Log lines and limits are found by thread.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	d := newDecoder(h, file, job)
 	defer d.close()
-	if err := d.run(); err != nil {
-		return err
+	err := d.run()
+	if err == nil {
+		err = d.changeRules() // those that came too late still come back
 	}
-	return d.changeRules() // those that came too late still come back
+	return d.stats, err
 }
 
 // decoder is one job. Owned by the loop's goroutine.
@@ -70,6 +71,7 @@ type decoder struct {
 	picker media.Picker
 	info   media.StreamInfo
 	told   bool // info was put
+	torn   bool // the last packet was cut short
 	stats  media.DecodeStats
 	keys   keys
 	last   media.FrameInfo // of the latest picture, picked or not
@@ -230,6 +232,7 @@ func (d *decoder) send(pkt *astiav.Packet) error {
 	isKey := false
 	if pkt != nil {
 		isKey = pkt.Flags().Has(astiav.PacketFlagKey)
+		d.torn = pkt.Flags().Has(astiav.PacketFlagCorrupt)
 		pts := pkt.Pts()
 		if pts == astiav.NoPtsValue {
 			pts = pkt.Dts()
@@ -390,6 +393,8 @@ func rational(r astiav.Rational) C.AVRational {
 func (d *decoder) noPicture() error {
 	u := d.stats.Undecoded
 	switch {
+	case d.torn && d.keys.packets == 1:
+		return refuse(media.ErrDecode, "the upload ended within the first picture")
 	case u.NoKeyframe > 0 && u.Corrupt == 0:
 		return refuse(media.ErrDecode, "no key frame was found in %d access units of %s", u.NoKeyframe, d.info.Codec)
 	case u.Corrupt > 0:

@@ -36,11 +36,10 @@ func Open(file *os.File, job media.Job) (media.Decoder, error) {
 	}
 	go func() {
 		defer close(p.ended)
-		err := Decode(inProcessHost{p}, file, job)
-		if err == nil {
-			err = io.EOF
+		p.last, p.err = Decode(inProcessHost{p}, file, job)
+		if p.err == nil {
+			p.err = io.EOF
 		}
-		p.err = err
 		close(p.out)
 	}()
 	return p, nil
@@ -62,8 +61,9 @@ type inProcess struct {
 	gone  bool   // guarded by mu: closed
 	rules []rule // guarded by mu
 
-	err   error // set before out is closed
-	stats media.DecodeStats
+	err   error             // set before out is closed
+	last  media.DecodeStats // set before out is closed
+	stats media.DecodeStats // owned by Next
 }
 
 type put struct {
@@ -93,6 +93,7 @@ func (p *inProcess) Next(ctx context.Context) (media.Output, error) {
 	select {
 	case o, ok := <-p.out:
 		if !ok {
+			p.stats = p.last
 			return media.Output{}, p.err
 		}
 		p.stats = o.stats

@@ -1,0 +1,165 @@
+package mediatest
+
+import (
+	"image"
+	"image/png"
+	"io"
+	"math"
+	"os"
+	"testing"
+
+	"detections/media"
+)
+
+// tail makes a file of a part of another.
+func tail(t testing.TB, f *os.File, from, to int64) *os.File {
+	t.Helper()
+	out, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { out.Close() })
+	if _, err := io.Copy(out, io.NewSectionReader(f, from, to-from)); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// Reference is what a picture must look like in a view, computed slowly with the
+// standard library: a triangle filter, as wide as the reduction. shift moves it by
+// source pixels.
+func Reference(t testing.TB, img image.Image, v media.View, shift float64) []byte {
+	b := img.Bounds()
+	g := v.Place(b.Dx(), b.Dy())
+	out := make([]byte, v.Size())
+	for i := range out {
+		out[i] = v.Fill
+	}
+	src := make([][3]float64, b.Dx()*b.Dy())
+	for y := range b.Dy() {
+		for x := range b.Dx() {
+			r, gr, bl, _ := img.At(b.Min.X+x, b.Min.Y+y).RGBA()
+			src[y*b.Dx()+x] = [3]float64{float64(r >> 8), float64(gr >> 8), float64(bl >> 8)}
+		}
+	}
+	xs, ys := weights(g.W, b.Dx(), shift), weights(g.H, b.Dy(), shift)
+	for y := range g.H {
+		for x := range g.W {
+			var sum [3]float64
+			for _, wy := range ys[y] {
+				for _, wx := range xs[x] {
+					p := src[wy.i*b.Dx()+wx.i]
+					for c := range sum {
+						sum[c] += p[c] * wx.w * wy.w
+					}
+				}
+			}
+			at := ((g.Y+y)*v.Width + g.X + x) * 3
+			for c := range sum {
+				k := c
+				if v.Format == media.BGR24 {
+					k = 2 - c
+				}
+				out[at+k] = byte(math.Round(min(max(sum[c], 0), 255)))
+			}
+		}
+	}
+	return out
+}
+
+type weight struct {
+	i int
+	w float64
+}
+
+// weights are the source samples of each of n output samples.
+func weights(n, of int, shift float64) [][]weight {
+	scale := float64(of) / float64(n)
+	width := max(scale, 1)
+	out := make([][]weight, n)
+	for i := range out {
+		centre := (float64(i)+0.5)*scale - 0.5 + shift
+		sum := 0.0
+		for j := int(math.Ceil(centre - width)); j <= int(centre+width); j++ {
+			w := max(0, 1-math.Abs(float64(j)-centre)/width)
+			out[i] = append(out[i], weight{min(max(j, 0), of-1), w})
+			sum += w
+		}
+		for j := range out[i] {
+			out[i][j].w /= sum
+		}
+	}
+	return out
+}
+
+// Difference is the mean absolute difference of two pictures.
+func Difference(a, b []byte) float64 {
+	sum := 0.0
+	for i := range a {
+		sum += math.Abs(float64(a[i]) - float64(b[i]))
+	}
+	return sum / float64(len(a))
+}
+
+// Picture reads a PNG.
+func Picture(t testing.TB, name string) image.Image {
+	t.Helper()
+	f, _ := Open(t, name)
+	img, err := png.Decode(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return img
+}
+
+func (s suite) pixels(t *testing.T) {
+	img := Picture(t, "frame.png")
+	for _, name := range []string{"frame.png", "frame.jpg", "people.mp4", "people-vp9.webm"} {
+		for _, format := range []media.PixelFormat{media.BGR24, media.RGB24} {
+			v := View
+			v.Format = format
+			other := v
+			other.Format = 1 - format
+			job := media.Job{Views: []media.View{v}, Sample: media.Sample{Every: 1000}}
+			s.all(t, name, job, func(f *media.Frame) {
+				if g := f.Views[0].Geometry; g != v.Place(768, 576) {
+					t.Errorf("%s: geometry %+v", name, g)
+				}
+				pix := f.Views[0].Pix
+				right := Difference(pix, Reference(t, img, v, 0))
+				if limit := 3.0; right > limit {
+					t.Errorf("%s: differs by %.2f, at most %.2f", name, right, limit)
+				}
+				for what, wrong := range map[string]float64{
+					"the other colour order":       Difference(pix, Reference(t, img, other, 0)),
+					"a shift of half a pixel":      Difference(pix, Reference(t, img, v, 0.5)),
+					"a shift of half a pixel back": Difference(pix, Reference(t, img, v, -0.5)),
+				} {
+					if right > 0.8*wrong {
+						t.Errorf("%s: differs by %.2f, from %s by %.2f", name, right, what, wrong)
+					}
+				}
+				t.Logf("%s format %d: %.2f, other order %.2f, half a pixel %.2f %.2f", name, format, right,
+					Difference(pix, Reference(t, img, other, 0)), Difference(pix, Reference(t, img, v, 0.5)), Difference(pix, Reference(t, img, v, -0.5)))
+			})
+		}
+	}
+}
+
+func (s suite) views(t *testing.T) {
+	img := Picture(t, "frame.png")
+	views := []media.View{
+		View,
+		{Width: 64, Height: 64, Format: media.RGB24, Fit: media.Stretch},
+		{Width: 333, Height: 97, Fill: 7},
+		{Width: 1, Height: 1},
+		{Width: 101, Height: 640, Fill: 255},
+	}
+	s.all(t, "frame.png", media.Job{Views: views}, func(f *media.Frame) {
+		for i, v := range views {
+			if d := Difference(f.Views[i].Pix, Reference(t, img, v, 0)); d > 3 {
+				t.Errorf("view %+v differs by %.2f", v, d)
+			}
+		}
+	})
+}

@@ -1,0 +1,272 @@
+package worker
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"detections/media"
+)
+
+// control is the socket of a decoder process.
+const control = 3
+
+// Child is the main of a decoder process: it waits for one job, runs the loop on
+// it, and ends the process. It does not return.
+func Child(loop media.Loop) {
+	// The loop stays on this thread, whose priority is lowered: decoding must not
+	// starve the engine.
+	runtime.LockOSThread()
+	unix.Setpriority(unix.PRIO_PROCESS, 0, 5)
+	runtime.GOMAXPROCS(2) // the loop, and the reader of the socket
+	debug.SetGCPercent(50)
+	// If memory runs out, this is the process to take.
+	os.WriteFile("/proc/self/oom_score_adj", []byte("500"), 0)
+	dieBySignal()
+	send([]byte{protocol, msgHello})
+
+	c := &child{}
+	c.changed.L = &c.mu
+	input, err := c.receiveJob()
+	if err != nil {
+		os.Exit(2)
+	}
+	go c.readFeeds()
+	if err := lockDown(); err != nil {
+		c.finish(media.DecodeStats{}, &media.Error{Kind: media.ErrStarting, Message: "sandbox: " + err.Error()})
+	}
+	c.finish(loop(c, input, c.job.Job))
+}
+
+// finish tells how the loop ended, and ends the process.
+func (c *child) finish(st media.DecodeStats, err error) {
+	e := end{Stats: st}
+	if err != nil {
+		e.Kind, e.Message = kindName(err), err.Error()[:min(len(err.Error()), maxText)]
+	}
+	b, err := appendJSON(nil, msgEnd, e)
+	if err != nil {
+		os.Exit(2)
+	}
+	send(b)
+	os.Exit(0)
+}
+
+// send says something to the parent, however long it takes: the socket is bounded,
+// and a parent that does not listen has no use for more frames.
+func send(b []byte) {
+	for {
+		_, err := unix.Write(control, b)
+		if err == nil {
+			return
+		}
+		if err != unix.EINTR {
+			os.Exit(0) // the parent is gone
+		}
+	}
+}
+
+// dieBySignal takes Go's handlers from the signals of a crash. They would print a
+// trace out of a damaged process and exit with status 2; the parent wants to know
+// the signal.
+func dieBySignal() {
+	var byDefault [4]uint64 // a struct sigaction of zeros: SIG_DFL
+	for _, s := range []unix.Signal{unix.SIGSEGV, unix.SIGBUS, unix.SIGFPE, unix.SIGILL, unix.SIGABRT, unix.SIGTRAP, unix.SIGSYS} {
+		unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(s), uintptr(unsafe.Pointer(&byDefault)), 0, 8, 0, 0)
+	}
+}
+
+// lockDown gives up what a decoder has no need of, right before the first
+// untrusted byte.
+func lockDown() error {
+	limits := map[int]uint64{
+		unix.RLIMIT_DATA:   1 << 30,
+		unix.RLIMIT_NOFILE: 64,
+		unix.RLIMIT_FSIZE:  0,
+		unix.RLIMIT_CORE:   0,
+	}
+	for what, max := range limits {
+		var have unix.Rlimit
+		if err := unix.Getrlimit(what, &have); err != nil {
+			return err
+		}
+		max = min(max, have.Max)
+		if err := unix.Setrlimit(what, &unix.Rlimit{Cur: max, Max: max}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// child is the process's side of a job: the media.Host of its loop.
+type child struct {
+	// Static once the job has come.
+	job    job
+	ring   ring
+	status *status
+	frames []*media.Frame
+	slots  map[*media.Frame]int
+
+	out []byte // owned by the loop
+
+	mu      sync.Mutex
+	changed sync.Cond // size, final or free
+	size    int64     // guarded by mu
+	final   bool      // guarded by mu
+	free    uint64    // guarded by mu: slots that the loop may use
+	rules   []newRule // guarded by mu
+}
+
+// receiveJob waits for the job and maps the ring.
+func (c *child) receiveJob() (*os.File, error) {
+	b := make([]byte, maxJob)
+	oob := make([]byte, unix.CmsgSpace(2*4))
+	n, oobn, flags, _, err := unix.Recvmsg(control, b, oob, unix.MSG_CMSG_CLOEXEC)
+	if err == nil && n == 0 {
+		os.Exit(0) // the parent has no job for us
+	}
+	if err != nil || flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 || n < 2 || b[0] != protocol || b[1] != msgJob {
+		return nil, errors.Join(errMessage, err)
+	}
+	if err := json.Unmarshal(b[2:n], &c.job); err != nil {
+		return nil, err
+	}
+	messages, err := unix.ParseSocketControlMessage(oob[:oobn])
+	if err != nil || len(messages) != 1 {
+		return nil, errors.Join(errMessage, err)
+	}
+	fds, err := unix.ParseUnixRights(&messages[0])
+	if err != nil || len(fds) != 2 {
+		return nil, errors.Join(errMessage, err)
+	}
+	c.ring.slots, c.ring.slotSize = c.job.Slots, c.job.SlotSize
+	if err := c.ring.mmap(fds[1], unix.PROT_READ|unix.PROT_WRITE); err != nil {
+		return nil, err
+	}
+	unix.Close(fds[1])
+	c.status = c.ring.status()
+	c.slots = make(map[*media.Frame]int)
+	for i := range c.job.Slots {
+		f := media.NewFrame(func() {})
+		f.Views = c.ring.pictures(i, c.job.Views)
+		c.frames = append(c.frames, f)
+		c.slots[f] = i
+	}
+	c.free = 1<<c.job.Slots - 1
+	return os.NewFile(uintptr(fds[0]), "input"), nil
+}
+
+// readFeeds takes in what the parent says. When the parent is gone, so is this process.
+func (c *child) readFeeds() {
+	var b [feedLen + 1]byte
+	for {
+		n, err := unix.Read(control, b[:])
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || n == 0 {
+			os.Exit(0)
+		}
+		f, err := parseFeed(b[:n])
+		if err != nil {
+			os.Exit(2)
+		}
+		c.mu.Lock()
+		c.size, c.final = max(c.size, f.size), c.final || f.final
+		c.free |= f.released
+		if f.rule {
+			c.rules = append(c.rules, newRule{f.id, f.sample})
+		}
+		c.mu.Unlock()
+		c.changed.Broadcast()
+	}
+}
+
+// Await implements media.Host.
+func (c *child) Await(have int64) (int64, bool, error) {
+	c.status.progress.Add(1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.size <= have && !c.final {
+		c.status.have.Store(have)
+		c.status.state.Store(uint32(awaitingInput))
+		for c.size <= have && !c.final {
+			c.changed.Wait()
+		}
+		c.working()
+	}
+	return c.size, c.final, nil
+}
+
+// Slot implements media.Host.
+func (c *child) Slot() (*media.Frame, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.free == 0 {
+		c.status.state.Store(uint32(awaitingSlot))
+		for c.free == 0 {
+			c.changed.Wait()
+		}
+	}
+	c.working()
+	for i, f := range c.frames {
+		if c.free&(1<<i) != 0 {
+			c.free &^= 1 << i
+			return f, nil
+		}
+	}
+	return nil, errMessage
+}
+
+func (c *child) working() {
+	c.status.state.Store(uint32(working))
+	c.status.progress.Add(1)
+}
+
+// Rule implements media.Host.
+func (c *child) Rule() (uint32, media.Sample, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.rules) == 0 {
+		return 0, media.Sample{}, false
+	}
+	r := c.rules[0]
+	c.rules = c.rules[1:]
+	return r.id, r.rule, true
+}
+
+// Put implements media.Host.
+func (c *child) Put(o media.Output, st media.DecodeStats) error {
+	c.status.progress.Add(1)
+	b := c.out[:0]
+	switch {
+	case o.Frame != nil:
+		f := o.Frame
+		b = (&frame{
+			slot: c.slots[f], key: f.Key, width: f.Width, height: f.Height, index: f.Index,
+			pts: f.PTS, keyPTS: f.KeyPTS, input: f.Input, decode: f.Decode, ready: monotonic(), stats: st,
+		}).append(b)
+	case o.Rule != nil:
+		b = appendRule(b, *o.Rule, st)
+	default:
+		var err error
+		if b, err = appendJSON(b, msgNote, note{o.Stream, o.Waiting, st}); err != nil {
+			return err
+		}
+	}
+	c.out = b
+	send(b)
+	return nil
+}
+
+// Log implements media.Host. Lines that do not fit into the socket are dropped.
+func (c *child) Log(line string) {
+	b := append([]byte{protocol, msgLog}, line[:min(len(line), maxText)]...)
+	unix.SendmsgN(control, b, nil, nil, unix.MSG_DONTWAIT)
+}

@@ -1,0 +1,413 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"detections/media"
+)
+
+// maxRules bounds the sampling rules that are on their way to a process. What comes
+// beyond replaces the newest.
+const maxRules = 64
+
+// decoder is a job in a process. It is the parent's side of a media.Host.
+type decoder struct {
+	// Static after construction.
+	pool   *Pool
+	proc   *process
+	ring   *ring
+	views  []media.View
+	frames []*media.Frame // one for each slot
+	log    *slog.Logger
+	began  time.Time
+	mono   int64         // CLOCK_MONOTONIC at began
+	wake   chan struct{} // something is to be sent
+	ended  chan struct{} // closed when the process is gone
+	writer sync.WaitGroup
+
+	// Owned by Next.
+	in       [maxMessage + 1]byte
+	hello    bool
+	index    int64 // of the latest frame
+	lines    int   // of log
+	wait     waitState
+	lastRule media.RuleChange
+
+	mu    sync.Mutex
+	next  feed              // guarded by mu: what the process has not been told
+	news  bool              // guarded by mu: next says something
+	rules []newRule         // guarded by mu: not sent, in order
+	ids   []uint32          // guarded by mu: rules that have not come back, in order
+	size  int64             // guarded by mu: what Grow has told
+	final bool              // guarded by mu
+	held  uint64            // guarded by mu: slots whose frame is with the caller
+	stats media.DecodeStats // guarded by mu
+	err   error             // guarded by mu: why there are no more outputs
+	once  sync.Once
+}
+
+type newRule struct {
+	id   uint32
+	rule media.Sample
+}
+
+var _ media.Decoder = (*decoder)(nil)
+
+func newDecoder(p *Pool, proc *process, r *ring, j media.Job) *decoder {
+	d := &decoder{
+		pool: p, proc: proc, ring: r, views: j.Views, log: p.cfg.Log,
+		began: time.Now(), mono: monotonic(), index: -1,
+		wake: make(chan struct{}, 1), ended: make(chan struct{}),
+	}
+	d.wait.ok = d.began
+	for slot := range r.slots {
+		f := media.NewFrame(func() { d.release(slot) })
+		f.Views = r.pictures(slot, j.Views)
+		d.frames = append(d.frames, f)
+	}
+	d.writer.Go(d.write)
+	return d
+}
+
+func monotonic() int64 {
+	var ts unix.Timespec
+	unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
+	return ts.Nano()
+}
+
+// Grow implements media.Decoder. It never waits for the process.
+func (d *decoder) Grow(size int64, final bool) {
+	d.mu.Lock()
+	d.size, d.final = max(d.size, size), d.final || final
+	d.next.size, d.next.final = d.size, d.final
+	d.tell()
+	d.mu.Unlock()
+}
+
+// Configure implements media.Decoder. It never waits for the process.
+func (d *decoder) Configure(id uint32, rule media.Sample) {
+	d.mu.Lock()
+	if len(d.ids) >= maxRules && len(d.rules) > 0 {
+		d.rules, d.ids = d.rules[:len(d.rules)-1], d.ids[:len(d.ids)-1]
+	}
+	d.rules = append(d.rules, newRule{id, rule})
+	d.ids = append(d.ids, id)
+	d.tell()
+	d.mu.Unlock()
+}
+
+// release gives a slot back to the process.
+func (d *decoder) release(slot int) {
+	d.mu.Lock()
+	d.held &^= 1 << slot
+	d.next.released |= 1 << slot
+	d.tell()
+	d.mu.Unlock()
+	d.ring.drop()
+}
+
+// tell wakes the writer. d.mu is held.
+func (d *decoder) tell() {
+	d.news = true
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+// write sends what is new to the process, as much as possible at a time: a process
+// that does not read blocks this goroutine and nobody else.
+func (d *decoder) write() {
+	buf := make([]byte, 0, feedLen)
+	for {
+		select {
+		case <-d.wake:
+		case <-d.ended:
+			return
+		}
+		for {
+			b := d.takeFeed(buf)
+			if b == nil {
+				break
+			}
+			if _, err := d.proc.conn.Write(b); err != nil {
+				return // Next sees why
+			}
+		}
+	}
+}
+
+func (d *decoder) takeFeed(buf []byte) []byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.news {
+		return nil
+	}
+	f := d.next
+	if len(d.rules) > 0 {
+		f.rule, f.id, f.sample = true, d.rules[0].id, d.rules[0].rule
+		d.rules = d.rules[1:]
+	}
+	d.next.released = 0
+	d.news = len(d.rules) > 0
+	return f.append(buf)
+}
+
+// Next implements media.Decoder.
+func (d *decoder) Next(ctx context.Context) (media.Output, error) {
+	if err := d.ending(); err != nil {
+		return media.Output{}, err
+	}
+	if err := d.arm(ctx); err != nil {
+		return media.Output{}, err
+	}
+	for {
+		n, err := d.proc.conn.Read(d.in[:])
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			if err := d.expired(ctx); err != nil {
+				return media.Output{}, err
+			}
+			continue
+		case err != nil:
+			return media.Output{}, d.died()
+		}
+		o, err := d.message(d.in[:n])
+		if err != nil {
+			return media.Output{}, d.end(err)
+		}
+		if o != (media.Output{}) {
+			return o, nil
+		}
+	}
+}
+
+// message acts on one message. Most are an output.
+func (d *decoder) message(b []byte) (media.Output, error) {
+	if len(b) < 2 || len(b) > maxMessage || b[0] != protocol {
+		return media.Output{}, broken(errMessage)
+	}
+	var o media.Output
+	var err error
+	switch b[1] {
+	case msgFrame:
+		o.Frame, err = d.frame(b)
+	case msgRule:
+		o.Rule, err = d.rule(b)
+	case msgNote:
+		o, err = d.note(b[2:])
+	case msgEnd:
+		return o, d.endMessage(b[2:])
+	case msgHello:
+		d.hello = true
+	case msgLog:
+		d.line(string(b[2:]))
+	default:
+		err = errMessage
+	}
+	if err != nil {
+		err = broken(err)
+	}
+	return o, err
+}
+
+func broken(err error) error {
+	return &media.Error{Kind: media.ErrDecode, Message: "the decoder process broke its protocol: " + err.Error()}
+}
+
+// frame checks a frame message against everything that is known here.
+func (d *decoder) frame(b []byte) (*media.Frame, error) {
+	m, err := parseFrame(b)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	ready := d.began.Add(time.Duration(m.ready - d.mono))
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.err != nil:
+		return nil, d.err
+	case m.slot >= len(d.frames) || d.held&(1<<m.slot) != 0:
+		return nil, fmt.Errorf("frame in slot %d, which it does not own", m.slot)
+	case !saneSize(m.width, m.height):
+		return nil, fmt.Errorf("frame of %d×%d pixels", m.width, m.height)
+	case m.index <= d.index || m.index >= m.stats.Decoded:
+		return nil, fmt.Errorf("frame %d after %d, of %d", m.index, d.index, m.stats.Decoded)
+	case !saneTime(m.pts) || !saneTime(m.keyPTS):
+		return nil, fmt.Errorf("frame at %v", m.pts)
+	case m.input < 0 || m.input > d.size:
+		return nil, fmt.Errorf("frame of %d bytes of input, of %d", m.input, d.size)
+	case m.decode < 0 || m.decode > now.Sub(d.began):
+		return nil, fmt.Errorf("frame took %v", m.decode)
+	}
+	if err := d.count(m.stats, 1); err != nil {
+		return nil, err
+	}
+	d.index = m.index
+	d.held |= 1 << m.slot
+	if ready.After(now) || ready.Before(d.began) {
+		ready = now
+	}
+	f := d.frames[m.slot]
+	f.FrameInfo = media.FrameInfo{
+		Index: m.index, PTS: m.pts, Width: m.width, Height: m.height, Key: m.key,
+		KeyPTS: m.keyPTS, Input: m.input, Decode: m.decode, Ready: ready,
+	}
+	for i, v := range d.views {
+		f.Views[i].Geometry = v.Place(m.width, m.height)
+	}
+	d.ring.hold()
+	f.Hold()
+	return f, nil
+}
+
+// Bounds of what a process can claim of a picture.
+const (
+	maxSide   = 1 << 16
+	maxPixels = 1 << 28
+	maxTime   = 1 << 61 // ns
+)
+
+func saneSize(w, h int) bool {
+	return w > 0 && h > 0 && w <= maxSide && h <= maxSide && w*h <= maxPixels
+}
+
+func saneTime(t time.Duration) bool { return t > -maxTime && t < maxTime }
+
+// count takes over counters that have only grown, and by picked frames. d.mu is held.
+func (d *decoder) count(st media.DecodeStats, picked int64) error {
+	old := d.stats
+	if st.Picked != old.Picked+picked || st.Decoded < max(old.Decoded, st.Picked) ||
+		st.Undecoded.Corrupt < old.Undecoded.Corrupt || st.Undecoded.NoKeyframe < old.Undecoded.NoKeyframe {
+		return fmt.Errorf("counters %+v after %+v", st, old)
+	}
+	d.stats = st
+	return nil
+}
+
+func (d *decoder) rule(b []byte) (*media.RuleChange, error) {
+	r, st, err := parseRule(b)
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.ids)-len(d.rules) == 0 || d.ids[0] != r.ID || r.From <= d.index || r.From > st.Decoded {
+		return nil, fmt.Errorf("rule %d from frame %d", r.ID, r.From)
+	}
+	d.ids = d.ids[1:]
+	return &r, d.count(st, 0)
+}
+
+func (d *decoder) note(b []byte) (media.Output, error) {
+	var n note
+	if err := json.Unmarshal(b, &n); err != nil {
+		return media.Output{}, err
+	}
+	o := media.Output{Stream: n.Stream}
+	if s := n.Stream; s != nil {
+		if !saneSize(s.Width, s.Height) || s.Duration < 0 || !saneTime(s.Duration) || s.FrameRate < 0 ||
+			s.Rotation%90 != 0 || s.Rotation < 0 || s.Rotation > 270 {
+			return o, fmt.Errorf("stream of %d×%d pixels", s.Width, s.Height)
+		}
+		s.Container, s.Codec = clean(s.Container, 32), clean(s.Codec, 32)
+	} else if n.Waiting == media.WaitingForIndex {
+		o.Waiting = n.Waiting
+	} else {
+		return o, errMessage
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return o, d.count(n.Stats, 0)
+}
+
+// endMessage is how the job ended: io.EOF, or an error of the process.
+func (d *decoder) endMessage(b []byte) error {
+	var e end
+	if err := json.Unmarshal(b, &e); err != nil {
+		return broken(err)
+	}
+	d.mu.Lock()
+	err := d.count(e.Stats, 0)
+	d.mu.Unlock()
+	switch {
+	case err != nil:
+		return broken(err)
+	case e.Kind == "":
+		return io.EOF
+	case kinds[e.Kind] == nil:
+		return broken(errMessage)
+	}
+	return &media.Error{Kind: kinds[e.Kind], Message: clean(e.Message, maxText)}
+}
+
+// maxLines bounds what one job can write to the log.
+const maxLines = 100
+
+func (d *decoder) line(s string) {
+	if d.lines++; d.lines <= maxLines {
+		d.log.Debug("decoder", "pid", d.proc.cmd.Process.Pid, "line", clean(s, maxText))
+	}
+}
+
+// Stats implements media.Decoder.
+func (d *decoder) Stats() media.DecodeStats {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.stats
+}
+
+// Close implements media.Decoder.
+func (d *decoder) Close() error {
+	d.end(errClosed)
+	return nil
+}
+
+func (d *decoder) ending() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.err
+}
+
+// end ends the process, once, and returns why the job ended: the first reason counts.
+func (d *decoder) end(why error) error {
+	d.mu.Lock()
+	if d.err == nil {
+		d.err = why
+	}
+	why = d.err
+	d.mu.Unlock()
+	d.once.Do(func() {
+		d.proc.kill()
+		close(d.ended)
+		d.writer.Wait()
+		d.disarm()
+		d.ring.drop()
+		d.pool.remove(d)
+	})
+	return why
+}
+
+// died ends a job whose process has gone, or has closed its end.
+func (d *decoder) died() error {
+	if err := d.ending(); err != nil {
+		return d.end(err) // it was us
+	}
+	how := d.proc.kill()
+	d.log.Warn("decoder process died", "how", how, "stderr", d.proc.last.String())
+	if !d.hello {
+		return d.end(&media.Error{Kind: media.ErrStarting, Message: "the decoder process " + how + " before it was ready"})
+	}
+	return d.end(&media.Error{Kind: media.ErrDecode, Message: "the decoder process " + how + "; the input may be damaged"})
+}
