@@ -91,6 +91,46 @@ func TestBacklogDelaysAnotherByOneBatch(t *testing.T) {
 	})
 }
 
+func TestBacklogsGetEqualShares(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := batcher(t, infertest.NewEngine(infertest.Config{Price: infertest.Price{Run: 10 * ms}, MaxBatch: 2}))
+		var files []*source
+		for range 3 {
+			s := join(t, b, false)
+			s.offer(0, 500)
+			files = append(files, s)
+		}
+		after(time.Second) // 100 batches, 200 images
+		for i, s := range files {
+			if n := len(s.answered); n < 64 || n > 69 {
+				t.Errorf("file %d got %d images of 200, want a third", i, n)
+			}
+			s.leave()
+		}
+		b.Close()
+	})
+}
+
+// Three frames and three idle engines: nobody takes two.
+func TestIdleRunnersShareAShortBacklog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var engines []*infertest.Engine
+		for range 3 {
+			engines = append(engines, infertest.NewEngine(infertest.Config{Price: infertest.Price{Image: 10 * ms}}))
+		}
+		b := batcher(t, engines...)
+		s := join(t, b, false)
+		synctest.Wait()
+		s.offer(0, 3)
+		after(10 * ms)
+		if len(s.answered) != 3 {
+			t.Errorf("%d of 3 frames answered after the time of one", len(s.answered))
+		}
+		s.leave()
+		b.Close()
+	})
+}
+
 func TestReadySessionsShareABatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := infertest.NewEngine(infertest.Config{Price: infertest.Price{Run: 10 * ms}})

@@ -111,6 +111,27 @@ func TestNMSIsBoundedAndKeepsTheBest(t *testing.T) {
 	}
 }
 
+// Of 10,000 boxes that cover each other, two of other classes: the last that may
+// compete, and the first that may not.
+func TestNMSDropsWhatIsBeyondTheLimitAndNothingElse(t *testing.T) {
+	const n = 10000
+	candidates := make([]infer.Candidate, n)
+	for i := range candidates {
+		k := (i * 7919) % n // its rank from below
+		candidates[i] = infer.Candidate{X2: 9, Y2: 9, Score: float32(k+1) / n}
+		switch n - k {
+		case infer.MaxCandidates:
+			candidates[i].Class = 1
+		case infer.MaxCandidates + 1:
+			candidates[i].Class = 2
+		}
+	}
+	got := new(infer.NMS).Keep(candidates, square64, 0.5)
+	if len(got) != 2 || got[0].Score != 1 || got[1].Class != 1 {
+		t.Errorf("kept %v, want the best and the one of class 1", got)
+	}
+}
+
 func TestNMSDoesNotAllocate(t *testing.T) {
 	var nms infer.NMS
 	candidates := crowd(10000)

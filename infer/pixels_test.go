@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"detections/infer"
 	"detections/infer/infertest"
@@ -102,4 +104,21 @@ func TestFramesDoNotAllocate(t *testing.T) {
 	if n := testing.AllocsPerRun(100, step); n != 0 {
 		t.Errorf("a frame allocates %v times", n)
 	}
+}
+
+func TestMeasureCountsTheImagesOfAllEngines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var engines []infer.Engine
+		for range 2 {
+			engines = append(engines, infertest.NewEngine(infertest.Config{Price: infertest.Price{Run: 10 * ms}}))
+		}
+		m, err := infer.Measure(engines, 3, time.Second)
+		if err != nil || m.Images != 600 || m.PerSecond() != 600 {
+			t.Errorf("%d images, %v a second, err %v; want 600", m.Images, m.PerSecond(), err)
+		}
+		engines[0].Close()
+		if _, err := infer.Measure(engines, 1, time.Second); err == nil {
+			t.Error("an engine that fails was not reported")
+		}
+	})
 }
