@@ -78,12 +78,12 @@ func inspect(model []byte) (*facts, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer s.Destroy()
+	defer destroy(s)
 	meta, err := s.GetModelMetadata()
 	if err != nil {
 		return nil, err
 	}
-	defer meta.Destroy()
+	defer destroy(meta)
 	if f.name, err = meta.GetGraphName(); err != nil {
 		return nil, err
 	}

@@ -147,12 +147,12 @@ func (e *engine) measure() error {
 	if err != nil {
 		return err
 	}
-	defer in.Destroy()
+	defer destroy(in)
 	outputs := make([]onnx.Value, len(e.model.Outputs))
 	defer func() {
 		for _, o := range outputs {
 			if o != nil {
-				o.Destroy()
+				destroy(o)
 			}
 		}
 	}()

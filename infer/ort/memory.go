@@ -39,3 +39,7 @@ func (f *floats) free() {
 	C.free(unsafe.Pointer(&f.data[0]))
 	f.data = nil
 }
+
+// destroy frees an object of the binding. Destroy has errors only for objects that
+// were never made.
+func destroy(o interface{ Destroy() error }) { _ = o.Destroy() }

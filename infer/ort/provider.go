@@ -87,7 +87,7 @@ func newSession(model []byte, m *infer.Model, so sessionOptions) (*onnx.DynamicA
 	if err != nil {
 		return nil, err
 	}
-	defer o.Destroy()
+	defer destroy(o)
 	if err := so.apply(o); err != nil {
 		return nil, err
 	}
@@ -132,7 +132,7 @@ func addCUDA(o *onnx.SessionOptions, device string) error {
 	if err != nil {
 		return err
 	}
-	defer c.Destroy()
+	defer destroy(c)
 	// TF32 rounds the inputs of products to 10 bits: that would not be fp32.
 	if err := c.Update(map[string]string{"device_id": device, "use_tf32": "0"}); err != nil {
 		return err
@@ -145,7 +145,7 @@ func addTensorRT(o *onnx.SessionOptions, settings map[string]string) error {
 	if err != nil {
 		return err
 	}
-	defer t.Destroy()
+	defer destroy(t)
 	if err := t.Update(settings); err != nil {
 		return err
 	}
