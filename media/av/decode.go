@@ -72,6 +72,7 @@ type decoder struct {
 	info   media.StreamInfo
 	told   bool // info was put
 	torn   bool // the last packet was cut short
+	fields bool // there are interlaced pictures, or packets that are not shown
 	stats  media.DecodeStats
 	keys   keys
 	last   media.FrameInfo // of the latest picture, picked or not
@@ -123,10 +124,20 @@ func (d *decoder) run() error {
 		return err
 	}
 	d.stats.Undecoded.NoKeyframe = d.keys.undecoded(true)
+	if d.onePerPacket() {
+		d.stats.Undecoded.Corrupt = max(d.stats.Undecoded.Corrupt, d.keys.missing())
+	}
 	if d.stats.Decoded == 0 {
 		return d.noPicture()
 	}
 	return nil
+}
+
+// onePerPacket says whether every packet should have given a picture: not so where
+// a packet may be a field or a picture that is never shown. The decoders of these
+// drop pictures without an error.
+func (d *decoder) onePerPacket() bool {
+	return (d.info.Codec == "h264" || d.info.Codec == "hevc") && !d.fields
 }
 
 func (d *decoder) decodeAll() error {
@@ -232,6 +243,7 @@ func (d *decoder) send(pkt *astiav.Packet) error {
 	isKey := false
 	if pkt != nil {
 		isKey = pkt.Flags().Has(astiav.PacketFlagKey)
+		d.fields = d.fields || pkt.Flags().Has(astiav.PacketFlagDiscard)
 		d.torn = pkt.Flags().Has(astiav.PacketFlagCorrupt)
 		pts := pkt.Pts()
 		if pts == astiav.NoPtsValue {
@@ -284,6 +296,7 @@ func (d *decoder) picture() error {
 		w, h = h, w
 	}
 	d.keys.received(int64(p.packet))
+	d.fields = d.fields || p.interlaced != 0
 	if !d.told {
 		d.told = true
 		d.info.Width, d.info.Height, d.info.Rotation = w, h, int(p.rotation)

@@ -11,6 +11,7 @@ type keys struct {
 	packets  int64 // sent so far
 	first    int64 // number of the first key packet, 0: none yet
 	early    int64 // pictures from packets before it
+	pictures int64 // pictures in all
 	reached  bool  // a picture from it or a later one has come
 	times    [8]time.Duration
 	recorded int
@@ -31,6 +32,7 @@ func (k *keys) sent(isKey bool, pts time.Duration) int64 {
 
 // received notes a picture by the number of its packet.
 func (k *keys) received(packet int64) {
+	k.pictures++
 	if k.first == 0 || packet < k.first {
 		k.early++
 	} else {
@@ -51,6 +53,14 @@ func (k *keys) undecoded(end bool) int64 {
 		return max(0, k.first-1-k.early)
 	}
 	return 0
+}
+
+// missing is how many packets from the first key packet on gave no picture, at the end.
+func (k *keys) missing() int64 {
+	if k.first == 0 {
+		return 0
+	}
+	return max(0, k.packets-(k.first-1)-(k.pictures-k.early))
 }
 
 // before is the latest time of a key packet that is not after pts: pictures that

@@ -37,7 +37,7 @@ typedef struct {
 	int64_t dur_ns;  // 0: unknown
 	int64_t packet;  // number of the packet that it came from
 	int width, height; // as coded, before rotation
-	int key;
+	int key, interlaced;
 	int rotation; // degrees clockwise
 } det_picture;
 

@@ -23,7 +23,7 @@ func (s suite) failures(t *testing.T) {
 		{name: "people.mp4", size: 200, kind: media.ErrDecode, says: "ended within the index (moov)"},
 		{name: "people.mkv", size: 200, kind: media.ErrDecode, says: "ended"},
 		{name: "people.mp4", size: 8000, kind: media.ErrDecode, says: "ended within the first picture"},
-		{name: "people.ts", size: 1000, kind: media.ErrDecode, says: "ended"},
+		{name: "people.ts", size: 1000, kind: media.ErrDecode},
 		{name: "frame.png", size: 5000, kind: media.ErrDecode, says: ""},
 		{name: "people.mp4", job: media.Job{Picture: true}, kind: media.ErrUnsupported, says: "still picture"},
 		{name: "people.mp4", job: media.Job{Container: "avi"}, kind: media.ErrUnsupported, says: "not offered"},
@@ -51,11 +51,14 @@ func (s suite) damaged(t *testing.T) {
 	if r.Err != nil || len(r.Frames) < 20 || len(r.Frames) > 40 || r.Stats.Undecoded.Corrupt == 0 {
 		t.Errorf("truncated: %d frames, stats %+v, err %v", len(r.Frames), r.Stats, r.Err)
 	}
-	for _, name := range []string{"people-corrupt.mp4", "people-corrupt.ts"} {
-		r := s.all(t, name, media.Job{}, nil)
-		if r.Err != nil || r.Stats.Decoded < 90 || r.Stats.Decoded+r.Stats.Undecoded.Total() != 100 {
-			t.Errorf("%s: %d frames, stats %+v, err %v", name, len(r.Frames), r.Stats, r.Err)
-		}
+	r = s.all(t, "people-corrupt.mp4", media.Job{}, nil)
+	if r.Err != nil || r.Stats.Decoded < 90 || r.Stats.Decoded+r.Stats.Undecoded.Total() != 100 {
+		t.Errorf("corrupt: %d frames, stats %+v, err %v", len(r.Frames), r.Stats, r.Err)
+	}
+	// Here whole access units are lost before they can be counted.
+	r = s.all(t, "people-corrupt.ts", media.Job{}, nil)
+	if n := r.Stats.Decoded + r.Stats.Undecoded.Total(); r.Err != nil || n < 95 || n > 100 {
+		t.Errorf("corrupt: %d frames, stats %+v, err %v", len(r.Frames), r.Stats, r.Err)
 	}
 
 	// A stream that begins between two key frames.
