@@ -202,7 +202,7 @@ type byteSize int64
 
 // String implements pflag.Value.
 func (b *byteSize) String() string {
-	return strings.ReplaceAll(humanize.IBytes(uint64(max(0, *b))), " ", "")
+	return strings.NewReplacer(" ", "", ".0", "").Replace(humanize.IBytes(uint64(max(0, *b))))
 }
 
 // Set implements pflag.Value.
