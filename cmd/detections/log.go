@@ -21,9 +21,17 @@ func newLogger(w io.Writer, level, form string) *slog.Logger {
 		terminal = term.IsTerminal(int(f.Fd()))
 	}
 	if form == "json" || form == "auto" && !terminal {
-		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: l}))
+		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: l, ReplaceAttr: readable}))
 	}
 	return slog.New(tint.NewHandler(w, &tint.Options{
 		Level: l, TimeFormat: time.TimeOnly, NoColor: !terminal || os.Getenv("NO_COLOR") != "",
 	}))
+}
+
+// readable writes durations as 1.5s, not as nanoseconds.
+func readable(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		return slog.String(a.Key, a.Value.Duration().String())
+	}
+	return a
 }
