@@ -1,0 +1,309 @@
+// Package sessiontest imitates decoders, with a made-up video format instead of FFmpeg.
+//
+// Every byte of a video is an access unit:
+//
+//	K  a key picture
+//	p  a picture that needs one before it
+//	x  a unit that cannot be decoded
+//	!  the decoder process dies here
+//	#  the decoder stalls here
+//	i  as the first byte: an index at the end is needed before decoding begins
+//
+// A video that begins with anything else is not supported. Picture n lies 40 ms
+// after the one before it and shows what an infertest.Pool puts into frame n, so
+// that infertest.Check knows its result. With [Config.Unit] a unit is so many bytes
+// long, of which only the first counts.
+package sessiontest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"detections/infer/infertest"
+	"detections/media"
+)
+
+// Config is what a fake decoder is like. The zero value decodes in no time.
+type Config struct {
+	// Unit is the length of an access unit in bytes; 0: 1.
+	Unit int64
+	// Slots is how many frames can be held; 0: 4.
+	Slots int
+	// Cost is how long a picture takes, picked or not.
+	Cost time.Duration
+	// Starting is called before a decoder starts: it may fail, or wait.
+	Starting func(ctx context.Context) error
+}
+
+// Decoders starts fake decoders. It implements session.Decoders.
+type Decoders struct {
+	Config
+	// Frames are those of all decoders.
+	Frames infertest.Pool
+
+	open atomic.Int64
+}
+
+// Open is how many decoders have not been closed.
+func (ds *Decoders) Open() int64 { return ds.open.Load() }
+
+// Start implements session.Decoders.
+func (ds *Decoders) Start(ctx context.Context, input *os.File, job media.Job) (media.Decoder, error) {
+	if err := job.Validate(); err != nil {
+		return nil, &media.Error{Kind: media.ErrUnsupported, Message: err.Error()}
+	}
+	if ds.Starting != nil {
+		if err := ds.Starting(ctx); err != nil {
+			return nil, err
+		}
+	}
+	own, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", input.Fd())) // the caller closes its file
+	if err != nil {
+		return nil, &media.Error{Kind: media.ErrInput, Message: err.Error()}
+	}
+	d := &decoder{
+		owner: ds, unit: max(1, ds.Unit), slots: ds.Slots, cost: ds.Cost, input: own, job: job,
+		wake: make(chan struct{}, 1), picker: media.NewPicker(job.Sample),
+	}
+	if d.slots == 0 {
+		d.slots = 4
+	}
+	ds.open.Add(1)
+	return d, nil
+}
+
+// decoder decodes in Next, in the caller's goroutine.
+type decoder struct {
+	// Static after construction.
+	owner *Decoders
+	unit  int64
+	slots int
+	cost  time.Duration
+	input *os.File
+	job   media.Job
+	wake  chan struct{} // something that Next may wait for has happened
+
+	// Owned by Next.
+	begun  bool // the first byte was looked at
+	told   bool // what kind of stream it is
+	at     int64
+	picker media.Picker
+	keyPTS time.Duration
+	keys   bool
+	failed error
+
+	mu     sync.Mutex
+	size   int64             // guarded by mu
+	final  bool              // guarded by mu
+	held   int               // guarded by mu
+	rules  []rule            // guarded by mu
+	stats  media.DecodeStats // guarded by mu; only Next writes it
+	closed bool              // guarded by mu
+}
+
+type rule struct {
+	id   uint32
+	rule media.Sample
+}
+
+var errClosed = errors.New("fake decoder: closed")
+
+// Grow implements media.Decoder.
+func (d *decoder) Grow(size int64, final bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.size, d.final = max(d.size, size), d.final || final
+	d.signal()
+}
+
+// Configure implements media.Decoder.
+func (d *decoder) Configure(id uint32, r media.Sample) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.rules = append(d.rules, rule{id, r})
+	d.signal()
+}
+
+// Stats implements media.Decoder.
+func (d *decoder) Stats() media.DecodeStats {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.stats
+}
+
+// Close implements media.Decoder.
+func (d *decoder) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return nil
+	}
+	d.closed = true
+	d.signal()
+	d.owner.open.Add(-1)
+	return d.input.Close()
+}
+
+func (d *decoder) signal() {
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Next implements media.Decoder.
+func (d *decoder) Next(ctx context.Context) (media.Output, error) {
+	for d.failed == nil {
+		if err := ctx.Err(); err != nil {
+			return media.Output{}, err
+		}
+		decoded := d.stats.Decoded
+		o, ready, err := d.step()
+		if d.stats.Decoded > decoded && d.cost > 0 {
+			time.Sleep(d.cost)
+		}
+		switch {
+		case errors.Is(err, errClosed):
+			return o, err
+		case err != nil:
+			d.failed = err
+		case o.Frame != nil:
+			o.Frame.Ready = time.Now()
+			return o, nil
+		case o != (media.Output{}):
+			return o, nil
+		case !ready:
+			select {
+			case <-d.wake:
+			case <-ctx.Done():
+			}
+		}
+	}
+	return media.Output{}, d.failed
+}
+
+// step goes on by one unit. Without an output ready says that there may be more.
+func (d *decoder) step() (o media.Output, ready bool, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return o, false, errClosed
+	}
+	if d.job.Picture && d.stats.Decoded > 0 {
+		return o, false, io.EOF
+	}
+	if d.size < d.at+d.unit {
+		if d.final {
+			return d.end()
+		}
+		return o, false, nil
+	}
+	c, err := d.peek()
+	switch {
+	case err != nil:
+		return o, false, err
+	case c == 'i' && d.job.Live:
+		return o, false, &media.Error{Kind: media.ErrUnsupported, Message: "a live input cannot have its index at the end"}
+	case c == 'i' && !d.begun:
+		d.begun = true
+		return media.Output{Waiting: media.WaitingForIndex}, true, nil
+	case c == 'i' && d.at == 0:
+		if d.final {
+			d.at = d.unit
+		}
+		return o, d.final, nil
+	case !d.begun && c != 'K' && c != 'p' && c != 'x':
+		return o, false, &media.Error{Kind: media.ErrUnsupported, Message: fmt.Sprintf("the input begins with %q and is not a video", c)}
+	case !d.told:
+		d.begun, d.told = true, true
+		return media.Output{Stream: &media.StreamInfo{
+			Container: "fake", Codec: "fake", Width: 2 * infertest.Side, Height: 2 * infertest.Side, FrameRate: 25,
+		}}, true, nil
+	}
+	return d.decode(c)
+}
+
+// peek reads the first byte of the next unit.
+func (d *decoder) peek() (byte, error) {
+	var b [1]byte
+	if _, err := d.input.ReadAt(b[:], d.at); err != nil {
+		return 0, &media.Error{Kind: media.ErrInput, Message: err.Error()}
+	}
+	return b[0], nil
+}
+
+// decode decodes a unit. d.mu is held.
+func (d *decoder) decode(c byte) (o media.Output, ready bool, err error) {
+	switch {
+	case c == '!':
+		return o, false, &media.Error{Kind: media.ErrDecode, Message: "the decoder process was killed; the input may be damaged"}
+	case c == '#':
+		return o, false, &media.Error{Kind: media.ErrStalled, Message: "the decoder made no progress"}
+	case c == 'p' && !d.keys:
+		d.at += d.unit
+		d.stats.Undecoded.NoKeyframe++
+		return o, true, nil
+	case c != 'K' && c != 'p':
+		d.at += d.unit
+		d.stats.Undecoded.Corrupt++
+		return o, true, nil
+	case len(d.rules) > 0:
+		return d.change(), true, nil
+	case d.held == d.slots:
+		return o, false, nil // whether it is picked or not: it is simpler
+	}
+	d.at += d.unit
+	index := d.stats.Decoded
+	d.stats.Decoded++
+	pts := time.Duration(index) * 40 * time.Millisecond
+	if c == 'K' {
+		d.keys, d.keyPTS = true, pts
+	}
+	if !d.job.Picture && !d.picker.Pick(pts) {
+		return o, true, nil
+	}
+	d.stats.Picked++
+	return media.Output{Frame: d.frame(index, c == 'K')}, true, nil
+}
+
+// change takes up the next rule. d.mu is held.
+func (d *decoder) change() media.Output {
+	r := d.rules[0]
+	d.rules = d.rules[1:]
+	d.picker = media.NewPicker(r.rule)
+	return media.Output{Rule: &media.RuleChange{ID: r.id, From: d.stats.Decoded}}
+}
+
+// end is what comes after the last byte. d.mu is held.
+func (d *decoder) end() (o media.Output, ready bool, err error) {
+	switch {
+	case d.stats.Decoded == 0:
+		return o, false, &media.Error{Kind: media.ErrDecode, Message: "the input ended before its first picture"}
+	case len(d.rules) > 0: // they came too late, and still come back
+		return d.change(), true, nil
+	}
+	return o, false, io.EOF
+}
+
+// frame makes the next frame. d.mu is held.
+func (d *decoder) frame(index int64, key bool) *media.Frame {
+	pixels := d.owner.Frames.Frame(index)
+	f := media.NewFrame(func() {
+		pixels.Release()
+		d.mu.Lock()
+		d.held--
+		d.mu.Unlock()
+		d.signal()
+	})
+	f.FrameInfo, f.Views = pixels.FrameInfo, pixels.Views
+	f.Key, f.KeyPTS, f.Input, f.Decode = key, d.keyPTS, d.at, d.cost
+	f.Hold()
+	d.held++
+	return f
+}
