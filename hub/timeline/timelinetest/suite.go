@@ -4,6 +4,7 @@ package timelinetest
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -150,12 +151,12 @@ func list(t *testing.T, s timeline.Store) {
 	for unfinished, want := range map[bool]string{false: "cab", true: "cb"} {
 		all, err := s.List(ctx, unfinished)
 		must(t, err)
-		got := ""
+		var got strings.Builder
 		for _, st := range all {
-			got += st.ID
+			got.WriteString(st.ID)
 		}
-		if got != want {
-			t.Errorf("unfinished %v: %s, want %s", unfinished, got, want)
+		if got.String() != want {
+			t.Errorf("unfinished %v: %s, want %s", unfinished, got.String(), want)
 		}
 	}
 }
