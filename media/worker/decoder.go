@@ -17,7 +17,7 @@ import (
 )
 
 // maxRules bounds the sampling rules that are on their way to a process. What comes
-// beyond replaces the newest.
+// beyond waits here, and only the newest of it.
 const maxRules = 64
 
 // decoder is a job in a process. It is the parent's side of a media.Host.
@@ -154,13 +154,19 @@ func (d *decoder) takeFeed(buf []byte) []byte {
 		return nil
 	}
 	f := d.next
-	if len(d.rules) > 0 {
+	if d.ruleFits() {
 		f.rule, f.id, f.sample = true, d.rules[0].id, d.rules[0].rule
 		d.rules = d.rules[1:]
 	}
 	d.next.released = 0
-	d.news = len(d.rules) > 0
+	d.news = d.ruleFits()
 	return f.append(buf)
+}
+
+// ruleFits says that there is a rule to send and that the process has not got too
+// many. d.mu is held.
+func (d *decoder) ruleFits() bool {
+	return len(d.rules) > 0 && len(d.ids)-len(d.rules) < maxRules
 }
 
 // Next implements media.Decoder.
@@ -307,6 +313,9 @@ func (d *decoder) rule(b []byte) (*media.RuleChange, error) {
 		return nil, fmt.Errorf("rule %d from frame %d", r.ID, r.From)
 	}
 	d.ids = d.ids[1:]
+	if len(d.rules) > 0 {
+		d.tell()
+	}
 	return &r, d.count(st, 0)
 }
 

@@ -20,6 +20,9 @@ type waitState struct {
 	which int         // guarded by mu: counts contexts
 }
 
+// startup is how long a process may take until it is ready for its job.
+const startup = 20 * time.Second
+
 // polls is how often the watchdog looks within the time of a stall.
 const polls = 4
 
@@ -75,6 +78,9 @@ func (d *decoder) expired(ctx context.Context) error {
 		return err
 	}
 	progress, fine := d.look()
+	if !d.hello {
+		fine = now.Sub(d.began) < startup
+	}
 	if fine || progress != w.progress {
 		w.progress, w.ok = progress, now
 		return nil

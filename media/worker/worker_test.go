@@ -1,0 +1,485 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+
+	"detections/media"
+)
+
+// The test binary is its own decoder process, with a loop that behaves as
+// Job.Container says.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == Argument {
+		Child(pretend)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+var oneView = []media.View{{Width: 8, Height: 8}}
+
+// pretend makes a frame of every 100 bytes of input and misbehaves on request.
+func pretend(h media.Host, input *os.File, job media.Job) (st media.DecodeStats, err error) {
+	c := h.(*child)
+	for n := int64(0); ; n++ {
+		size, final, err := h.Await(100*(n+1) - 1)
+		if err != nil || final && size < 100*(n+1) {
+			return st, err
+		}
+		if n == 3 {
+			if err := misbehave(c, job.Container); err != nil {
+				return st, err
+			}
+		}
+		if id, rule, ok := h.Rule(); ok {
+			job.Sample = rule
+			h.Put(media.Output{Rule: &media.RuleChange{ID: id, From: n}}, st)
+		}
+		st.Decoded++
+		if job.Sample.Every > 1 && n%int64(job.Sample.Every) != 0 {
+			continue
+		}
+		f, _ := h.Slot()
+		input.ReadAt(f.Views[0].Pix, 100*n)
+		f.FrameInfo = media.FrameInfo{Index: n, PTS: time.Duration(n), Width: 4, Height: 4, Input: 100 * (n + 1)}
+		st.Picked++
+		h.Put(media.Output{Frame: f}, st)
+	}
+}
+
+func misbehave(c *child, how string) error {
+	good := frame{slot: 3, width: 4, height: 4, index: 3, input: 400, stats: media.DecodeStats{Decoded: 4, Picked: 4}}
+	lie := func(change func(*frame)) {
+		f := good
+		change(&f)
+		send(f.append(nil))
+		select {}
+	}
+	switch how {
+	case "crash":
+		b, _ := unix.Mmap(-1, 0, 4096, unix.PROT_NONE, unix.MAP_ANON|unix.MAP_PRIVATE)
+		b[0] = 1
+	case "exit":
+		os.Exit(7)
+	case "killed":
+		syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	case "panic":
+		panic("a bug in the loop")
+	case "hang":
+		select {}
+	case "refuse":
+		return &media.Error{Kind: media.ErrUnsupported, Message: "no\x00 thanks"}
+	case "claims to wait":
+		c.status.state.Store(uint32(awaitingInput))
+		c.status.have.Store(50)
+		select {}
+	case "limits":
+		return errors.New(limits())
+	case "chatter":
+		for range 1000 {
+			c.Log(strings.Repeat("x", 10_000))
+		}
+	case "a held slot":
+		lie(func(f *frame) { f.slot = 0 })
+	case "a slot that is not there":
+		lie(func(f *frame) { f.slot = 200 })
+	case "a huge picture":
+		lie(func(f *frame) { f.width, f.height = 1<<16, 1<<16 })
+	case "no picture":
+		lie(func(f *frame) { f.width = 0 })
+	case "an old frame":
+		lie(func(f *frame) { f.index = 2 })
+	case "a frame that was not decoded":
+		lie(func(f *frame) { f.index = 4 })
+	case "a time out of this world":
+		lie(func(f *frame) { f.pts = -1 << 63 })
+	case "input that was not given":
+		lie(func(f *frame) { f.input = 1 << 40 })
+	case "wrong counters":
+		lie(func(f *frame) { f.stats.Picked = 9 })
+	case "counters that shrink":
+		lie(func(f *frame) { f.stats.Decoded = 3; f.index = 2 })
+	case "a rule that was not asked for":
+		send(appendRule(nil, media.RuleChange{ID: 1, From: 3}, good.stats))
+		select {}
+	case "another protocol":
+		send([]byte{9, msgFrame})
+		select {}
+	case "an unknown message":
+		send([]byte{protocol, 'Z'})
+		select {}
+	case "a message that is too long":
+		send(make([]byte, maxMessage+1))
+		select {}
+	case "a torn frame":
+		send(good.append(nil)[:40])
+		select {}
+	case "a wrong note":
+		send([]byte{protocol, msgNote, '{', '}'})
+		select {}
+	case "an unknown end":
+		send([]byte(string([]byte{protocol, msgEnd}) + `{"Kind":"surprise"}`))
+		select {}
+	}
+	return nil
+}
+
+// limits are the limits that the process has.
+func limits() string {
+	var s []string
+	for _, what := range []int{unix.RLIMIT_DATA, unix.RLIMIT_NOFILE, unix.RLIMIT_FSIZE, unix.RLIMIT_CORE} {
+		var r unix.Rlimit
+		unix.Getrlimit(what, &r)
+		s = append(s, strconv.FormatUint(r.Max, 10))
+	}
+	nice, _ := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	return fmt.Sprintf("%s env %d nice %d", strings.Join(s, " "), len(os.Environ()), 20-nice)
+}
+
+func pool(t testing.TB, cfg Config) *Pool {
+	t.Helper()
+	p := NewPool(cfg)
+	t.Cleanup(func() { p.Close() })
+	return p
+}
+
+// begin starts a job over n frames' worth of input, all of it given.
+func begin(t testing.TB, p *Pool, behaviour string, n int) media.Decoder {
+	t.Helper()
+	f, err := os.Create(filepath.Join(t.TempDir(), "input"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for i := range n {
+		fmt.Fprintf(f, "%0100d", i)
+	}
+	d, err := p.Start(t.Context(), f, media.Job{Views: oneView, Container: behaviour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Grow(int64(100*n), true)
+	return d
+}
+
+// finish reads frames to the end and counts them.
+func finish(t testing.TB, d media.Decoder) (frames int, err error) {
+	t.Helper()
+	for {
+		o, err := d.Next(t.Context())
+		if err != nil {
+			return frames, err
+		}
+		if o.Frame != nil {
+			frames++
+			o.Frame.Release()
+		}
+	}
+}
+
+func TestFramesComeThroughSharedMemory(t *testing.T) {
+	d := begin(t, pool(t, Config{}), "", 50)
+	for i := range 50 {
+		o, err := d.Next(t.Context())
+		if err != nil || o.Frame == nil || o.Frame.Index != int64(i) {
+			t.Fatalf("output %+v, err %v", o, err)
+		}
+		if want := fmt.Sprintf("%0100d", 0)[:64]; i == 0 && string(o.Frame.Views[0].Pix[:64]) != want {
+			t.Errorf("pixels %q", o.Frame.Views[0].Pix)
+		}
+		if g := (media.Geometry{SourceW: 4, SourceH: 4, W: 8, H: 8}); o.Frame.Views[0].Geometry != g {
+			t.Errorf("geometry %+v", o.Frame.Views[0].Geometry)
+		}
+		o.Frame.Release()
+	}
+	if _, err := d.Next(t.Context()); err != io.EOF {
+		t.Errorf("at the end: %v", err)
+	}
+	if st := d.Stats(); st.Decoded != 50 || st.Picked != 50 {
+		t.Errorf("stats %+v", st)
+	}
+}
+
+func TestADeadProcessIsExplained(t *testing.T) {
+	p := pool(t, Config{})
+	for behaviour, want := range map[string]string{
+		"crash":  "was killed by SIGSEGV",
+		"exit":   "exited with status 7",
+		"killed": "was killed by SIGKILL",
+		"panic":  "exited with status 2",
+	} {
+		n, err := finish(t, begin(t, p, behaviour, 10))
+		if n != 3 || !errors.Is(err, media.ErrDecode) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %d frames, err %v", behaviour, n, err)
+		}
+	}
+	if n, err := finish(t, begin(t, p, "", 10)); n != 10 || err != io.EOF {
+		t.Errorf("afterwards: %d frames, err %v", n, err)
+	}
+}
+
+func TestALieEndsTheProcess(t *testing.T) {
+	p := pool(t, Config{})
+	for _, behaviour := range []string{
+		"a held slot", "a slot that is not there", "a huge picture", "no picture", "an old frame",
+		"a frame that was not decoded", "a time out of this world", "input that was not given",
+		"wrong counters", "counters that shrink", "a rule that was not asked for", "another protocol",
+		"an unknown message", "a message that is too long", "a torn frame", "a wrong note", "an unknown end",
+	} {
+		d := begin(t, p, behaviour, 10)
+		var held *media.Frame
+		n := 0
+		var err error
+		for err == nil {
+			var o media.Output
+			if o, err = d.Next(t.Context()); err != nil {
+				break
+			}
+			if n++; n == 1 {
+				held = o.Frame // slot 0
+				continue
+			}
+			o.Frame.Release()
+		}
+		if n != 3 || !errors.Is(err, media.ErrDecode) || !strings.Contains(err.Error(), "broke its protocol") {
+			t.Errorf("%s: %d frames, err %v", behaviour, n, err)
+		}
+		held.Release()
+	}
+}
+
+func TestAnErrorOfTheLoopComesThrough(t *testing.T) {
+	_, err := finish(t, begin(t, pool(t, Config{}), "refuse", 10))
+	if !errors.Is(err, media.ErrUnsupported) || err.Error() != "no  thanks" {
+		t.Errorf("err %q", err)
+	}
+}
+
+func TestTheProcessHasLimitsAndNoEnvironment(t *testing.T) {
+	_, err := finish(t, begin(t, pool(t, Config{}), "limits", 10))
+	if want := "1073741824 64 0 0 env 0 nice 5"; err.Error() != want {
+		t.Errorf("it has %q, want %q", err, want)
+	}
+}
+
+func TestAHangingProcessIsKilled(t *testing.T) {
+	p := pool(t, Config{Stall: 100 * time.Millisecond})
+	for _, behaviour := range []string{"hang", "claims to wait"} {
+		n, err := finish(t, begin(t, p, behaviour, 10))
+		if n != 3 || !errors.Is(err, media.ErrStalled) {
+			t.Errorf("%s: %d frames, err %v", behaviour, n, err)
+		}
+	}
+}
+
+func TestWaitingForWhatIsNotThereIsNoStall(t *testing.T) {
+	p := pool(t, Config{})
+	f, _ := os.Open(os.DevNull)
+	defer f.Close()
+	m, err := p.Start(t.Context(), f, media.Job{Views: oneView})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := m.(*decoder)
+	for state(d.ring.status().state.Load()) != awaitingInput {
+		runtime.Gosched()
+	}
+	if _, fine := d.look(); !fine {
+		t.Error("waiting for input that does not exist counts as a stall")
+	}
+	d.size = 200
+	if _, fine := d.look(); fine {
+		t.Error("waiting for input that is there does not count as a stall")
+	}
+}
+
+func TestAProcessThatDoesNotReadBlocksNobody(t *testing.T) {
+	d := begin(t, pool(t, Config{}), "", 10).(*decoder)
+	unix.Kill(d.proc.cmd.Process.Pid, unix.SIGSTOP)
+	for i := range 100_000 {
+		d.Grow(int64(1000+i), false)
+		d.Configure(uint32(i), media.Sample{})
+	}
+	if len(d.ids) > maxRules+1 {
+		t.Errorf("%d rules are kept", len(d.ids))
+	}
+	d.Close()
+}
+
+func TestChatterIsBounded(t *testing.T) {
+	d := begin(t, pool(t, Config{}), "chatter", 10)
+	if n, err := finish(t, d); n != 10 || err != io.EOF {
+		t.Errorf("%d frames, err %v", n, err)
+	}
+}
+
+func TestConfigureComesBackInOrder(t *testing.T) {
+	d := begin(t, pool(t, Config{}), "", 1000)
+	for id := range uint32(10) {
+		d.Configure(id+1, media.Sample{Every: 2})
+	}
+	var next uint32 = 1
+	for {
+		o, err := d.Next(t.Context())
+		if err != nil {
+			break
+		}
+		if o.Frame != nil {
+			o.Frame.Release()
+		}
+		if o.Rule != nil {
+			if o.Rule.ID != next {
+				t.Errorf("rule %d, want %d", o.Rule.ID, next)
+			}
+			next++
+		}
+	}
+	if next != 11 {
+		t.Errorf("%d rules came back", next-1)
+	}
+}
+
+func TestCloseEndsAWaitingNext(t *testing.T) {
+	p := pool(t, Config{})
+	f, _ := os.Open(os.DevNull)
+	defer f.Close()
+	d, err := p.Start(t.Context(), f, media.Job{Views: oneView})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid := d.(*decoder).proc.cmd.Process.Pid
+	got := make(chan error)
+	go func() {
+		_, err := d.Next(t.Context())
+		got <- err
+	}()
+	d.Close()
+	if err := <-got; !errors.Is(err, os.ErrClosed) {
+		t.Errorf("err %v", err)
+	}
+	if err := unix.Kill(pid, 0); err != unix.ESRCH {
+		t.Errorf("the process is still there: %v", err)
+	}
+}
+
+func TestPoolIsBounded(t *testing.T) {
+	p := pool(t, Config{Max: 2})
+	a, b := begin(t, p, "", 1), begin(t, p, "", 1)
+	f, _ := os.Open(os.DevNull)
+	defer f.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if _, err := p.Start(ctx, f, media.Job{Views: oneView}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a third job: %v", err)
+	}
+	a.Close()
+	if p.Running() != 1 {
+		t.Errorf("%d jobs", p.Running())
+	}
+	begin(t, p, "", 1).Close()
+	b.Close()
+}
+
+func TestPoolCloseEndsEverything(t *testing.T) {
+	p := NewPool(Config{Idle: 3})
+	d := begin(t, p, "", 10)
+	o, err := d.Next(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Close()
+	if string(o.Frame.Views[0].Pix[:3]) != "000" {
+		t.Error("a held frame lost its pixels")
+	}
+	o.Frame.Release()
+	if _, err := d.Next(t.Context()); err == nil {
+		if _, err = d.Next(t.Context()); err == nil {
+			t.Error("the job goes on")
+		}
+	}
+	if _, err := p.Start(t.Context(), os.Stdin, media.Job{Views: oneView}); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("start after close: %v", err)
+	}
+}
+
+func TestAMissingBinaryIsAnError(t *testing.T) {
+	p := pool(t, Config{Path: "/nowhere/detections"})
+	f, _ := os.Open(os.DevNull)
+	defer f.Close()
+	if _, err := p.Start(t.Context(), f, media.Job{Views: oneView}); !errors.Is(err, media.ErrStarting) {
+		t.Errorf("err %v", err)
+	}
+	p = pool(t, Config{Path: "/bin/false"})
+	d, err := p.Start(t.Context(), f, media.Job{Views: oneView})
+	if err == nil {
+		_, err = d.Next(t.Context())
+	}
+	if !errors.Is(err, media.ErrStarting) {
+		t.Errorf("err %v", err)
+	}
+}
+
+func TestNextAllocatesNothing(t *testing.T) {
+	d := begin(t, pool(t, Config{}), "", 10_000)
+	if n := testing.AllocsPerRun(1000, func() {
+		o, err := d.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Frame.Release()
+	}); n > 0 {
+		t.Errorf("%v allocations per frame", n)
+	}
+}
+
+// BenchmarkHandOff is a round of one frame: bytes given, picture made, frame here,
+// slot given back. hand-off is the part from complete pixels to Next's return.
+func BenchmarkHandOff(b *testing.B) {
+	p := pool(b, Config{})
+	f, _ := os.Open(os.DevNull)
+	defer f.Close()
+	d, err := p.Start(b.Context(), f, media.Job{Views: oneView})
+	if err != nil {
+		b.Fatal(err)
+	}
+	var latency []time.Duration
+	b.ReportAllocs()
+	for b.Loop() {
+		d.Grow(int64(100*(len(latency)+1)), false)
+		o, err := d.Next(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		latency = append(latency, time.Since(o.Frame.Ready))
+		o.Frame.Release()
+	}
+	slices.Sort(latency)
+	b.ReportMetric(float64(latency[len(latency)/2].Nanoseconds())/1e3, "µs-hand-off-p50")
+	b.ReportMetric(float64(latency[len(latency)*95/100].Nanoseconds())/1e3, "µs-hand-off-p95")
+}
+
+// BenchmarkStart is a job from a warm pool up to its first frame.
+func BenchmarkStart(b *testing.B) {
+	p := pool(b, Config{})
+	for b.Loop() {
+		d := begin(b, p, "", 1)
+		if _, err := d.Next(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		d.Close()
+	}
+}
