@@ -1,0 +1,139 @@
+//go:build cgo
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"detections/infer"
+	"detections/infer/loader"
+	"detections/infer/ort"
+	"detections/media"
+	"detections/media/av"
+)
+
+// alone is what the program is made of, in this process and on its own.
+type alone struct {
+	model   *infer.Model
+	layouts []layout
+}
+
+// layout is so many engines of so many threads.
+type layout struct {
+	name    string
+	engines []infer.Engine
+}
+
+func openAlone(library string) (*alone, error) {
+	file, err := loader.Embedded()
+	if err != nil {
+		return nil, err
+	}
+	if err := ort.Init(library); err != nil {
+		return nil, err
+	}
+	a := &alone{}
+	if a.model, err = ort.Describe(file.Bytes); err != nil {
+		return nil, err
+	}
+	a.model.Name, a.model.Version, a.model.SHA256 = file.Name, file.Version, file.SHA256
+	cores := runtime.NumCPU()
+	shapes := [][2]int{{cores, 1}, {1, cores}, {1, 1}}
+	if cores == 1 {
+		shapes = shapes[:1]
+	}
+	for _, s := range shapes {
+		l := layout{name: fmt.Sprintf("%d×%d", s[0], s[1])}
+		for range s[0] {
+			e, err := ort.Open(file.Bytes, a.model, ort.Options{Providers: []string{"cpu"}, Threads: s[1], MaxBatch: 1})
+			if err != nil {
+				return nil, errors.Join(err, a.close())
+			}
+			l.engines = append(l.engines, e)
+		}
+		a.layouts = append(a.layouts, l)
+	}
+	return a, nil
+}
+
+func (a *alone) close() error {
+	var errs []error
+	for _, l := range a.layouts {
+		for _, e := range l.engines {
+			errs = append(errs, e.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// parts opens the engines of this process when they are first needed.
+func (b *bench) parts() (*alone, error) {
+	if b.alone != nil {
+		return b.alone, nil
+	}
+	a, err := openAlone(b.library)
+	b.alone = a
+	return a, err
+}
+
+// decode decodes and scales a whole file in this process; it returns the processor
+// time and the number of frames.
+func (a *alone) decode(ctx context.Context, dir, name string) (time.Duration, int, error) {
+	file, err := os.Open(filepath.Join(dir, name))
+	if err != nil {
+		return 0, 0, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return 0, 0, err
+	}
+	before := selfCPU()
+	d, err := av.Open(file, media.Job{Views: []media.View{a.model.Input.View()}})
+	if err != nil {
+		return 0, 0, err
+	}
+	d.Grow(info.Size(), true)
+	frames := 0
+	for err == nil {
+		var o media.Output
+		if o, err = d.Next(ctx); o.Frame != nil {
+			frames++
+			o.Frame.Release()
+		}
+	}
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	err = errors.Join(err, d.Close())
+	return selfCPU() - before, frames, err
+}
+
+// convert is the processor time of bringing one frame's pixels into the tensor.
+func (a *alone) convert() time.Duration {
+	const frames = 1000
+	pixels := infer.NewNormalizer(a.model.Input)
+	dst, pix := a.layouts[0].engines[0].Input(0), a.pixels()
+	before := selfCPU()
+	for range frames {
+		pixels.Convert(dst, pix)
+	}
+	return (selfCPU() - before) / frames
+}
+
+// pixels are those of a view that shows noise.
+func (a *alone) pixels() []byte {
+	pix, v := make([]byte, a.model.Input.View().Size()), uint32(1)
+	for i := range pix {
+		v = v*1664525 + 1013904223
+		pix[i] = byte(v >> 24)
+	}
+	return pix
+}

@@ -1,0 +1,176 @@
+//go:build cgo
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// hub is the program as a child process.
+type hub struct {
+	cmd  *exec.Cmd
+	pid  int
+	url  string
+	data string
+	gone chan error
+}
+
+// startTime is how long the program may take until its engines are ready.
+const startTime = time.Minute
+
+func startHub(ctx context.Context, o options) (_ *hub, err error) {
+	data, err := os.MkdirTemp("", "detections-bench-")
+	if err != nil {
+		return nil, err
+	}
+	args := append([]string{"serve", "--listen", "127.0.0.1:0", "--data", data, "--log-format", "json", "--ort-library", o.library}, o.args...)
+	h := &hub{cmd: exec.Command(o.program, args...), data: data, gone: make(chan error, 1)}
+	log, err := h.cmd.StderrPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := h.cmd.Start(); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w (make build builds it)", err), os.RemoveAll(data))
+	}
+	h.pid = h.cmd.Process.Pid
+	url := make(chan string, 1)
+	go func() {
+		last := readLog(log, url, o.log)
+		if err := h.cmd.Wait(); err != nil {
+			h.gone <- fmt.Errorf("%s: %w: %s", o.program, err, last)
+		}
+		close(h.gone)
+	}()
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, h.stop())
+		}
+	}()
+	ctx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	select {
+	case h.url = <-url:
+	case err := <-h.gone:
+		return nil, err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("the program does not serve: %w", ctx.Err())
+	}
+	return h, h.await(ctx, "an engine that is ready", func(s health) bool { return s.Availability == "ENABLED" })
+}
+
+// readLog finds the address in the log and returns its last line.
+func readLog(r io.Reader, url chan<- string, show bool) string {
+	last := ""
+	lines := bufio.NewScanner(r)
+	for lines.Scan() {
+		last = lines.Text()
+		if show {
+			fmt.Fprintln(os.Stderr, last)
+		}
+		var entry struct{ Msg, URL string }
+		if json.Unmarshal([]byte(last), &entry) == nil && entry.Msg == "serving" {
+			url <- entry.URL
+		}
+	}
+	return last
+}
+
+func (h *hub) stop() error {
+	_ = h.cmd.Process.Signal(syscall.SIGTERM) // it may be gone
+	var err error
+	select {
+	case err = <-h.gone:
+	case <-time.After(10 * time.Second):
+		_ = h.cmd.Process.Kill()
+		err = errors.Join(errors.New("the program did not stop within 10 s"), <-h.gone)
+	}
+	return errors.Join(err, os.RemoveAll(h.data))
+}
+
+type health struct {
+	Availability string `json:"aiAvailability"`
+	Model        string `json:"model"`
+	Sessions     int    `json:"sessions"`
+}
+
+func (h *hub) health(ctx context.Context) (health, error) {
+	var s health
+	text, err := h.get(ctx, "/health")
+	if err == nil {
+		err = json.Unmarshal(text, &s)
+	}
+	return s, err
+}
+
+// await waits for a state of the hub.
+func (h *hub) await(ctx context.Context, what string, is func(health) bool) error {
+	ctx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	for {
+		s, err := h.health(ctx)
+		if err == nil && is(s) {
+			return nil
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for %s, health is %+v: %w", what, s, errors.Join(ctx.Err(), err))
+		}
+	}
+}
+
+// settled waits until nothing runs, and a moment more for the decoder processes
+// that are started ahead.
+func (h *hub) settled(ctx context.Context) error {
+	err := h.await(ctx, "sessions to end", func(s health) bool { return s.Sessions == 0 })
+	time.Sleep(300 * time.Millisecond)
+	return err
+}
+
+func (h *hub) get(ctx context.Context, path string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, h.url+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("GET %s: %s: %.200s", path, resp.Status, text)
+	}
+	return text, err
+}
+
+// metrics are the sums of the hub's Prometheus metrics by name, labels left out.
+func (h *hub) metrics(ctx context.Context) (map[string]float64, error) {
+	text, err := h.get(ctx, "/metrics")
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]float64{}
+	for line := range strings.Lines(string(text)) {
+		name, value, ok := strings.Cut(strings.TrimSpace(line), " ")
+		if !ok || strings.HasPrefix(name, "#") {
+			continue
+		}
+		name, _, _ = strings.Cut(name, "{")
+		v, _ := strconv.ParseFloat(value[strings.LastIndexByte(value, ' ')+1:], 64)
+		all[name] += v
+	}
+	return all, nil
+}

@@ -1,0 +1,158 @@
+//go:build cgo
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"detections/session/wire"
+)
+
+const (
+	memorySessions = 4
+	pictures       = 100
+)
+
+// info prints what has no target.
+func (b *bench) info(ctx context.Context) error {
+	for _, ask := range []func(context.Context) error{b.infoMemory, b.infoPictures, b.infoTiming} {
+		if err := ask(ctx); err != nil {
+			return err
+		}
+		if err := b.hub.settled(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// infoMemory looks at an idle hub, and at one with sessions at their own rate.
+func (b *bench) infoMemory(ctx context.Context) error {
+	if err := b.hub.settled(ctx); err != nil {
+		return err
+	}
+	idle, err := readMemory(b.hub.pid)
+	if err != nil {
+		return err
+	}
+	waiting := b.hub.largest(1)
+	c, err := b.clip("people.mp4")
+	if err != nil {
+		return err
+	}
+	var clients []*client
+	for range memorySessions {
+		s, err := webSocket.open(b.hub, ctx, wire.Start{Sample: &wire.Sample{FPS: 2}})
+		if err != nil {
+			return err
+		}
+		defer s.stop()
+		clients = append(clients, s)
+		go func() { _ = (&pacer{rate: c.rate()}).run(ctx, s, c.bytes) }() // a failure shows below
+	}
+	time.Sleep(5 * time.Second)
+	active, err := readMemory(b.hub.pid)
+	if err != nil {
+		return err
+	}
+	busy := b.hub.largest(memorySessions)
+	for _, s := range clients {
+		s.stop()
+		for range s.messages {
+		}
+	}
+	rows := [][]string{{"memory, MB", "RSS", "PSS"}}
+	add := func(name string, m memory) {
+		rows = append(rows, []string{name, fmt.Sprintf("%.1f", m.rss), fmt.Sprintf("%.1f", m.pss)})
+	}
+	add("hub, idle", idle)
+	for _, m := range waiting {
+		add("a decoder process that waits for a job", m)
+	}
+	add(fmt.Sprintf("hub, for each of %d sessions", memorySessions), memory{(active.rss - idle.rss) / memorySessions, (active.pss - idle.pss) / memorySessions})
+	for _, m := range busy[:min(1, len(busy))] {
+		add("its decoder process", m)
+	}
+	b.out.table("INFORMATION", rows)
+	return nil
+}
+
+func (b *bench) infoPictures(ctx context.Context) error {
+	picture, err := os.ReadFile(filepath.Join(b.media, "frame.jpg"))
+	if err != nil {
+		return err
+	}
+	var took sample
+	for i := range pictures + 5 {
+		begin := time.Now()
+		if err := b.detect(ctx, picture); err != nil {
+			return err
+		}
+		if i >= 5 { // connections, memory
+			took.addMS(time.Since(begin))
+		}
+	}
+	b.out.table("", [][]string{
+		{fmt.Sprintf("POST /detect, %d pictures one after another, ms", pictures), "p50", "p99"},
+		{"frame.jpg", fmt.Sprintf("%.1f", took.median()), fmt.Sprintf("%.1f", took.quantile(0.99))},
+	})
+	return nil
+}
+
+func (b *bench) detect(ctx context.Context, picture []byte) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, b.hub.url+"/detect", bytes.NewReader(picture))
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("POST /detect: %s: %.200s", resp.Status, text)
+	}
+	return err
+}
+
+// infoTiming is where the time of results goes when the upload takes as long as the video.
+func (b *bench) infoTiming(ctx context.Context) error {
+	c, err := b.clip("people.mp4")
+	if err != nil {
+		return err
+	}
+	s, err := webSocket.open(b.hub, ctx, wire.Start{})
+	if err != nil {
+		return err
+	}
+	defer s.stop()
+	fed := make(chan error, 1)
+	go func() { fed <- (&pacer{rate: c.rate()}).run(ctx, s, c.bytes) }()
+	stages := []string{"receive", "decode", "queue", "infer", "total"}
+	times := make([]sample, len(stages))
+	for m := range s.messages {
+		if m.Type == wire.TypeDetections {
+			for i, d := range []wire.Millis{m.Timing.Receive, m.Timing.Decode, m.Timing.Queue, m.Timing.Infer, m.Timing.Total} {
+				times[i].addMS(time.Duration(d))
+			}
+		}
+	}
+	if err := errors.Join(<-fed, s.err); err != nil {
+		return err
+	}
+	rows := [][]string{{fmt.Sprintf("%s at its own rate, %d results, ms", c.name, len(times[0])), "p50", "p95"}}
+	for i, stage := range stages {
+		rows = append(rows, []string{stage, fmt.Sprintf("%.1f", times[i].median()), fmt.Sprintf("%.1f", times[i].quantile(0.95))})
+	}
+	b.out.table("", rows)
+	return nil
+}
