@@ -7,20 +7,19 @@ import (
 	"detections/session/wire"
 )
 
-// emit puts everything that leaves the queue into the journal, in order.
-func (s *Session) emit() error {
-	for {
-		e := s.next()
-		if e == nil {
-			return nil
-		}
-		if err := s.record(e); err != nil {
-			s.log.Error("the session's log cannot be written", "err", err)
-			s.Abort(wire.Errorf(wire.Internal, "the session's log cannot be written"))
-			return err
+// emit puts everything that leaves the queue into the journal, in order. When the
+// journal fails it goes on without it until every frame is answered and released.
+func (s *Session) emit() (err error) {
+	for e := s.next(); e != nil; e = s.next() {
+		if err == nil {
+			if err = s.record(e); err != nil {
+				s.log.Error("the session's log cannot be written", "err", err)
+				s.Abort(wire.Errorf(wire.Internal, "the session's log cannot be written"))
+			}
 		}
 		s.emitted(e)
 	}
+	return err
 }
 
 func (s *Session) record(e *entry) error {

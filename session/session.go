@@ -155,12 +155,10 @@ func (s *Session) Run() error {
 	acks := s.input.acknowledge()
 	err := s.detect()
 	end := s.conclude(err, acks)
-	if err := s.append(&end, nil); err != nil {
-		return err
-	}
+	err = s.append(&end, nil)
 	s.setState(wire.Ended)
 	s.markReady()
-	return nil
+	return err
 }
 
 // detect decodes and infers everything; its error is why the session failed.
