@@ -114,7 +114,7 @@ type Session struct {
 	acked    int64
 	reached  media.FrameInfo // the last frame put
 	isReady  bool
-	failure  *wire.Error // set with the end
+	end      *wire.End // set when the session concludes
 
 	// Owned by emit.
 	inForce  settings
@@ -309,27 +309,29 @@ func (s *Session) conclude(err error, acks *acks) wire.End {
 	sum, complete, inputErr := s.input.close(acks)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	end := wire.End{Outcome: wire.Done, Bytes: s.cfg.Spool.Size(), Accounting: s.accounting()}
+	end := wire.End{
+		Type: wire.TypeEnd, Offset: s.offset + 1, Outcome: wire.Done,
+		Bytes: s.cfg.Spool.Size(), Accounting: s.accounting(),
+	}
 	if complete {
 		end.MediaSHA256 = sum
 	}
 	switch {
-	case err != nil && s.stopped != nil && s.stopped.Code == "":
-		end.Outcome = wire.Cancelled
-		return end
-	case err != nil && s.stopped != nil:
-		err = s.stopped
 	case err == nil:
 		err = inputErr
+	case s.stopped != nil && s.stopped.Code == "":
+		end.Outcome, err = wire.Cancelled, nil
+	case s.stopped != nil:
+		err = s.stopped
 	}
 	if err != nil {
 		e := wire.AsError(err)
-		s.failure = e
 		end.Outcome, end.Code, end.Message = wire.Failed, e.Code, e.Message
 		if e.Code == wire.Internal {
 			s.log.Error("session failed", "err", err)
 		}
 	}
+	s.end = new(end)
 	return end
 }
 

@@ -23,6 +23,7 @@ type Status struct {
 	Acked      int64             // bytes that are durable
 	Offset     uint64            // of the last event
 	Accounting wire.Accounting
+	End        *wire.End // nil: it runs
 	// Percent of the media that was decoded, −1 if its size is not known.
 	Percent float64
 	// ETA is how long the rest takes at the rate so far, 0 if not known.
@@ -43,7 +44,7 @@ func (s *Session) Status() Status {
 	st := Status{
 		ID: s.cfg.ID, Principal: s.cfg.Principal, Created: s.created, Mode: s.mode, Media: s.cfg.Start.Media,
 		State: s.state, Stream: s.stream, Model: s.model, Received: s.cfg.Spool.Size(), Acked: s.acked,
-		Offset: s.offset, Accounting: s.accounting(), Percent: -1,
+		Offset: s.offset, Accounting: s.accounting(), End: s.end, Percent: -1,
 	}
 	if lingering && st.State != wire.Ended {
 		st.State = wire.Lingering
@@ -120,7 +121,10 @@ func (s *Session) Heartbeat() time.Duration {
 func (s *Session) Failure() *wire.Error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.failure
+	if s.end == nil || s.end.Outcome != wire.Failed {
+		return nil
+	}
+	return &wire.Error{Code: s.end.Code, Message: s.end.Message}
 }
 
 // Progress is the progress message of the status.
