@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -93,6 +94,7 @@ type entry struct {
 	token   string
 	key     string
 	endedAt time.Time
+	over    chan struct{} // closed when it has ended and its media is gone
 }
 
 // New takes the data directory and starts the hub.
@@ -159,7 +161,7 @@ func (h *Hub) admit() error {
 
 // create makes a session and runs it. h.mu is held.
 func (h *Hub) create(ctx context.Context, principal string, m wire.Start) (*entry, error) {
-	e := &entry{epoch: rand.Text()[:8], token: rand.Text()}
+	e := &entry{epoch: rand.Text()[:8], token: rand.Text(), over: make(chan struct{})}
 	if m.Key != "" {
 		e.key = keyOf(principal, m.Key)
 	}
@@ -223,6 +225,7 @@ func (h *Hub) live(e *entry, sp *spool.Spool) {
 	e.endedAt = time.Now()
 	h.ended = append(h.ended, e)
 	h.prune(e.endedAt)
+	close(e.over)
 }
 
 // Resume comes back as a session's feeder.
@@ -293,15 +296,6 @@ func (h *Hub) find(principal, id string) (*entry, error) {
 	return nil, wire.Errorf(wire.UnknownSession, "there is no session %.40q; it may have been deleted after its retention of %v", id, h.limits.Retention)
 }
 
-// Epoch identifies the numbering of a session's events.
-func (h *Hub) Epoch(principal, id string) (string, error) {
-	e, err := h.find(principal, id)
-	if err != nil {
-		return "", err
-	}
-	return e.epoch, nil
-}
-
 // run forgets what is past its retention.
 func (h *Hub) run() {
 	tick := time.NewTicker(max(time.Second, h.limits.Retention/60))
@@ -325,13 +319,18 @@ func (h *Hub) prune(now time.Time) {
 		if len(h.ended) <= h.limits.Kept && now.Sub(e.endedAt) < h.limits.Retention {
 			return
 		}
-		h.ended = h.ended[1:]
-		delete(h.sessions, e.ID())
-		if h.keys[e.key] == e.ID() {
-			delete(h.keys, e.key)
-		}
-		if err := h.cfg.Timeline.Delete(context.Background(), e.ID()); err != nil {
-			h.log.Warn("the timeline was not deleted", "session", e.ID(), "err", err)
-		}
+		h.forget(e)
+	}
+}
+
+// forget deletes an ended session. h.mu is held.
+func (h *Hub) forget(e *entry) {
+	h.ended = slices.DeleteFunc(h.ended, func(o *entry) bool { return o == e })
+	delete(h.sessions, e.ID())
+	if h.keys[e.key] == e.ID() {
+		delete(h.keys, e.key)
+	}
+	if err := h.cfg.Timeline.Delete(context.Background(), e.ID()); err != nil {
+		h.log.Warn("the timeline was not deleted", "session", e.ID(), "err", err)
 	}
 }

@@ -19,7 +19,7 @@ func (s *Server) detect(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, err)
 		return
 	}
-	writeJSON(w, "application/json", http.StatusOK, answer)
+	writeJSON(w, typeJSON, http.StatusOK, answer)
 }
 
 func (s *Server) picture(r *http.Request) (answer wire.Picture, err error) {

@@ -29,12 +29,12 @@ func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
 	if ai.Percent >= 0 && ai.Availability != hub.Enabled {
 		h.Percent = &ai.Percent
 	}
-	writeJSON(w, "application/json", http.StatusOK, h)
+	writeJSON(w, typeJSON, http.StatusOK, h)
 }
 
 // live says that the process answers: nothing that a restart could not mend.
 func (s *Server) live(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, "application/json", http.StatusOK, map[string]string{"status": "alive"})
+	writeJSON(w, typeJSON, http.StatusOK, map[string]string{"status": "alive"})
 }
 
 type readiness struct {
@@ -51,7 +51,7 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 		status = http.StatusServiceUnavailable
 		w.Header().Set("Retry-After", retryAfter)
 	}
-	writeJSON(w, "application/json", status, a)
+	writeJSON(w, typeJSON, status, a)
 }
 
 type classList struct {
@@ -75,5 +75,5 @@ func (s *Server) classes(w http.ResponseWriter, r *http.Request) {
 	for i, l := range m.Labels {
 		list.Classes[i] = class{i, l}
 	}
-	writeJSON(w, "application/json", http.StatusOK, list)
+	writeJSON(w, typeJSON, http.StatusOK, list)
 }

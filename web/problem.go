@@ -17,6 +17,11 @@ type problem struct {
 	Code   wire.Code `json:"code"`
 }
 
+const (
+	typeJSON    = "application/json"
+	typeProblem = "application/problem+json"
+)
+
 // retryAfter is what clients are told in seconds when a refusal is temporary.
 const retryAfter = "2"
 
@@ -34,7 +39,7 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", retryAfter)
 	}
-	writeJSON(w, "application/problem+json", status, problem{
+	writeJSON(w, typeProblem, status, problem{
 		Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: e.Message, Code: e.Code,
 	})
 }
@@ -53,7 +58,7 @@ func (s *Server) index(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
-	writeJSON(w, "application/problem+json", http.StatusNotFound, problem{
+	writeJSON(w, typeProblem, http.StatusNotFound, problem{
 		Type: "about:blank", Title: "Not Found", Status: http.StatusNotFound, Code: wire.BadMessage,
 		Detail: fmt.Sprintf("there is no %s %s; GET / lists what there is", r.Method, r.URL.Path),
 	})

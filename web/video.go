@@ -3,6 +3,7 @@ package web
 import (
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -43,6 +44,11 @@ func (s *Server) video(w http.ResponseWriter, r *http.Request) {
 	defer a.Reader.Close()
 	var feeding sync.WaitGroup
 	feeding.Go(func() { feed(a.Feeder, body) })
+	if prefersAsync(r) {
+		s.accepted(w, r, a)
+		feeding.Wait()
+		return
+	}
 	s.answer(w, r, a)
 	_ = rc.SetReadDeadline(time.Now()) // the session may have ended before the body has
 	feeding.Wait()
@@ -83,4 +89,34 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, a *session.Attac
 	if err := s.follow(r, a, out); err != nil {
 		s.log.Debug("reader gone", "session", a.Session.ID(), "err", err)
 	}
+}
+
+// prefersAsync says whether the client asked, by RFC 7240, not to wait for results.
+func prefersAsync(r *http.Request) bool {
+	for _, v := range r.Header.Values("Prefer") {
+		for p := range strings.SplitSeq(v, ",") {
+			if strings.EqualFold(strings.TrimSpace(p), "respond-async") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// accepted answers 202 as soon as the media was recognised, while the body goes on.
+func (s *Server) accepted(w http.ResponseWriter, r *http.Request, a *session.Attachment) {
+	select {
+	case <-a.Session.Ready():
+	case <-r.Context().Done():
+		return
+	}
+	if e := a.Session.Failure(); e != nil && a.Session.Status().Accounting.Decoded == 0 {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now()) // the rest of the body is of no use
+		s.refuse(w, r, e)
+		return
+	}
+	w.Header().Set("Preference-Applied", "respond-async")
+	w.Header().Set("Location", "/v1/sessions/"+a.Session.ID())
+	writeJSON(w, typeJSON, http.StatusAccepted, a.Started)
+	_ = http.NewResponseController(w).Flush() // the client may be gone
 }

@@ -82,6 +82,11 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("PUT /detect/video", s.video) // what curl -T does unless told otherwise
 	mux.HandleFunc("GET /detect/stream", s.stream)
 	mux.Handle("GET /v1/session", s.sockets)
+	mux.HandleFunc("GET /v1/sessions", s.session(s.listSessions))
+	mux.HandleFunc("GET /v1/sessions/{id}", s.session(s.showSession))
+	mux.HandleFunc("DELETE /v1/sessions/{id}", s.session(s.deleteSession))
+	mux.HandleFunc("POST /v1/sessions/{id}/cancel", s.session(s.cancelSession))
+	mux.HandleFunc("GET /v1/sessions/{id}/results", s.session(s.results))
 	if s.cfg.Metrics != nil {
 		mux.Handle("GET /metrics", s.cfg.Metrics)
 	}
@@ -133,6 +138,7 @@ POST /detect         a picture (body or multipart "file"); answers with its dete
 POST /detect/video   a video; detections are answered while it uploads (SSE, or NDJSON with Accept: application/x-ndjson)
 GET  /detect/stream  server-sent events of a session (?session=…) or of everything
 GET  /v1/session     WebSocket, subprotocol detections.v1: bytes in, detections out
+GET  /v1/sessions    running and kept sessions; /{id}, /{id}/results?format=csv
 GET  /classes        what can be detected
 GET  /health         GET /livez   GET /readyz   GET /metrics
 
