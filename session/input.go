@@ -61,6 +61,7 @@ func (s *Session) Attach() (*Feeder, int64) {
 	}
 	in.stopLinger()
 	in.feeder = &Feeder{in: in, replaced: make(chan struct{})}
+	s.notifyChange()
 	return in.feeder, s.cfg.Spool.Size()
 }
 
@@ -73,10 +74,10 @@ func (f *Feeder) Write(p []byte) (int, error) {
 	in.mu.Lock()
 	err := f.take(p)
 	in.mu.Unlock()
+	in.grow()
 	if err != nil {
 		return 0, err
 	}
-	in.grow()
 	return len(p), nil
 }
 
@@ -90,7 +91,11 @@ func (f *Feeder) take(p []byte) error {
 	case in.final:
 		return wire.Errorf(wire.BadMessage, "media bytes after the end: %d bytes came after eof and were ignored", len(p))
 	case size+int64(len(p)) > in.s.cfg.MaxBytes:
-		return wire.Errorf(wire.TooLarge, "the media is larger than the limit of %d bytes", in.s.cfg.MaxBytes)
+		e := wire.Errorf(wire.TooLarge, "the media is larger than the limit of %d bytes", in.s.cfg.MaxBytes)
+		in.end(e) // the rest will never be taken
+		return e
+	case len(p) == 0:
+		return nil
 	}
 	if err := in.s.cfg.Spool.Append(p); err != nil {
 		return storageError(err)

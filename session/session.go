@@ -323,6 +323,8 @@ func (s *Session) conclude(err error, acks *acks) wire.End {
 		end.Outcome, err = wire.Cancelled, nil
 	case s.stopped != nil:
 		err = s.stopped
+	case inputErr != nil && !complete && wire.AsError(err).Code == wire.DecodeFailed:
+		err = inputErr // no wonder that it could not be decoded
 	}
 	if err != nil {
 		e := wire.AsError(err)
