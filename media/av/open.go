@@ -23,7 +23,7 @@ import (
 
 // What one job may use.
 const (
-	maxPixels  = 2 * 8_294_400 // of a coded picture: twice 4K UHD
+	maxPixels  = C.DET_MAX_PIXELS // of a coded picture
 	maxStreams = 8
 	probeSize  = 1 << 20   // bytes within which a video stream must show up
 	maxAlloc   = 512 << 20 // one allocation of FFmpeg
@@ -236,7 +236,7 @@ func (d *decoder) openCodec(id astiav.CodecID, p *astiav.CodecParameters) error 
 		}
 	}
 	d.cc.SetTimeBase(d.timeBase)
-	C.det_limit_codec((*C.AVCodecContext)(d.cc.UnsafePointer()), maxPixels, boolInt(d.strict(id)))
+	C.det_limit_codec((*C.AVCodecContext)(d.cc.UnsafePointer()), boolInt(d.strict(id)))
 	if err := d.cc.Open(codec, nil); err != nil {
 		return d.because(err, "the "+d.info.Codec+" decoder cannot be opened")
 	}

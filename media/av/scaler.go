@@ -55,20 +55,13 @@ func (s *scaler) scale(src *astiav.Frame, rotation int, dst *media.Frame) error 
 		stride := v.Width * 3
 		at := p.Pix[g.Y*stride+g.X*3:]
 		_ = at[(g.H-1)*stride+g.W*3-1] // the rectangle lies within the view
-		e := C.det_scale(s.c[i], (*C.AVFrame)(src.UnsafePointer()), C.int(rotation), pixelFormat(v.Format),
+		e := C.det_scale(s.c[i], (*C.AVFrame)(src.UnsafePointer()), C.int(rotation), boolInt(v.Format == media.RGB24),
 			(*C.uint8_t)(&at[0]), C.int(stride), C.int(g.W), C.int(g.H))
 		if e < 0 {
 			return fmt.Errorf("scale %s %d×%d to %d×%d: %w", src.PixelFormat(), src.Width(), src.Height(), g.W, g.H, astiav.Error(e))
 		}
 	}
 	return nil
-}
-
-func pixelFormat(f media.PixelFormat) C.enum_AVPixelFormat {
-	if f == media.RGB24 {
-		return C.AV_PIX_FMT_RGB24
-	}
-	return C.AV_PIX_FMT_BGR24
 }
 
 // paintBorder fills what of a view lies outside the picture's rectangle.

@@ -18,17 +18,17 @@ static void det_log(void *ctx, int level, const char *fmt, va_list args)
 {
 	if (level > AV_LOG_ERROR)
 		return;
-	// The log is the only place where these two are told from damage.
-	if (strstr(fmt, "max pixel count"))
+	char line[256] = "";
+	int prefix = 1;
+	int n = av_log_format_line2(ctx, level, fmt, args, line, sizeof line, &prefix);
+	// The log is the only place where limits are told from damage.
+	unsigned w, h;
+	const char *size = strstr(line, "Picture size ");
+	if (size && sscanf(size, "Picture size %ux%u", &w, &h) == 2 && (int64_t)w * h > DET_MAX_PIXELS)
 		limit_hit = "the pictures have too many pixels";
 	if (strstr(fmt, "max_streams"))
 		limit_hit = "the input has too many streams";
-	if (!log_handle)
-		return;
-	char line[256];
-	int prefix = 1;
-	int n = av_log_format_line2(ctx, level, fmt, args, line, sizeof line, &prefix);
-	if (n > 0)
+	if (n > 0 && log_handle)
 		detLog(log_handle, line);
 }
 
@@ -93,10 +93,10 @@ int det_is_default(AVFormatContext *fc, int stream)
 	return !!(fc->streams[stream]->disposition & AV_DISPOSITION_DEFAULT);
 }
 
-void det_limit_codec(AVCodecContext *cc, int64_t max_pixels, int strict)
+void det_limit_codec(AVCodecContext *cc, int strict)
 {
 	cc->thread_count = 1;
-	cc->max_pixels = max_pixels;
+	cc->max_pixels = DET_MAX_PIXELS;
 	cc->flags |= AV_CODEC_FLAG_COPY_OPAQUE;
 	if (strict)
 		cc->strict_std_compliance = FF_COMPLIANCE_STRICT;

@@ -5,6 +5,9 @@
 #include <libavformat/avformat.h>
 #include <stdint.h>
 
+// The largest coded picture that is decoded: twice 4K UHD.
+#define DET_MAX_PIXELS (2 * 8294400)
+
 // What go-astiav has no door for. Nothing here keeps state of its own except the
 // scaler and the calling thread's log flags.
 
@@ -28,7 +31,7 @@ int det_is_cover(AVFormatContext *fc, int stream);
 int det_is_default(AVFormatContext *fc, int stream);
 
 // Sets up limits and packet numbering of a decoder before it is opened.
-void det_limit_codec(AVCodecContext *cc, int64_t max_pixels, int strict);
+void det_limit_codec(AVCodecContext *cc, int strict);
 void det_number_packet(AVPacket *p, int64_t number);
 
 // What a decoded picture says of itself.
@@ -49,9 +52,9 @@ typedef struct det_scaler det_scaler;
 det_scaler *det_scaler_new(void);
 void det_scaler_free(det_scaler *s);
 
-// Scales the whole picture to w x h pixels at dst, rotating clockwise. fmt is the
-// packed 3-byte pixel format. Nothing outside the w x h rectangle is written.
-int det_scale(det_scaler *s, const AVFrame *f, int rotation, enum AVPixelFormat fmt,
+// Scales the whole picture to w x h BGR (or RGB) pixels at dst, rotating clockwise.
+// Nothing outside the w x h rectangle is written.
+int det_scale(det_scaler *s, const AVFrame *f, int rotation, int rgb,
 	uint8_t *dst, int stride, int w, int h);
 
 #endif
