@@ -147,6 +147,30 @@ func TestClientThatDoesNotWaitForAcks(t *testing.T) {
 	d.works(t)
 }
 
+func TestClientGoneMidChunk(t *testing.T) {
+	t.Parallel()
+	d := newDoor(t, options{})
+	c := d.raw(t)
+	var s message
+	decode(t, c.say(`{"type":"start"}`), &s)
+	c.head(fin|opBinary, 400*piece)
+	c.bytes(video(400)[:200*piece])
+	w := d.begin(t, fmt.Sprintf(`{"type":"watch","session":%q,"offset":0}`, s.Session))
+	w.untilThat("frame 150", func(m message) bool { return m.Frame == 150 }) // what came of a message counts, if it is enough
+	c.Close()
+	w.untilThat("lingering", func(m message) bool { return m.State == wire.Lingering })
+	d.works(t)
+	back := d.begin(t, fmt.Sprintf(`{"type":"resume","session":%q,"token":%q,"epoch":%q,"offset":0}`, s.Session, s.Token, s.Epoch))
+	if n := back.started.Bytes; n < 151*piece || n > 200*piece {
+		t.Errorf("started: %s", back.started.raw)
+	}
+	back.send(video(400)[back.started.Bytes:])
+	back.say(`{"type":"eof"}`)
+	if end := back.until(wire.TypeEnd); end.Outcome != wire.Done || end.Accounting.Inferred != 400 {
+		t.Errorf("end: %s", end.raw)
+	}
+}
+
 func TestHeartbeatLost(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t, options{})

@@ -33,8 +33,9 @@ type conn struct {
 // hub answer faster than it reads is not read from meanwhile.
 const replyBuffer = 16
 
-// chunk is how much of a binary message is taken at a time.
-const chunk = 64 << 10
+// chunk is how much of a binary message is taken at a time. The library waits until
+// that much has come, so it is also how late a byte can be: 65 ms at 2 Mbit/s.
+const chunk = 16 << 10
 
 func newConn(h *Handler, s *websocket.Conn, principal string) *conn {
 	return &conn{
