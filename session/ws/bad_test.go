@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -182,6 +183,23 @@ func TestHeartbeatLost(t *testing.T) {
 		t.Errorf("lost after %v, want three heartbeats of a second", dur)
 	}
 	d.works(t)
+}
+
+func TestSlowMessageIsASignOfLife(t *testing.T) {
+	t.Parallel()
+	c := newDoor(t, options{}).raw(t)
+	c.say(`{"type":"start","heartbeat_ms":1000,"sample":{"every":5000}}`)
+	media := video(10_000)
+	c.head(fin|opBinary, uint64(len(media))) // no pong can come before its end
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for part := range slices.Chunk(media, len(media)/36) {
+		<-tick.C
+		c.bytes(part)
+	}
+	for answer := c.say(`{"type":"ping"}`); !bytes.Contains(answer, []byte("pong")); {
+		answer = c.text()
+	}
 }
 
 func TestSilentClientIsNotWaitedForForever(t *testing.T) {

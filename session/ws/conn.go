@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -27,6 +28,7 @@ type conn struct {
 
 	buffer  []byte // owned by the reader
 	results resultsFilter
+	heard   atomic.Int64 // Unix time in ns of the last bytes from the client
 }
 
 // replyBuffer bounds the replies that wait for the writer. A client that makes the
@@ -137,6 +139,7 @@ func (c *conn) read() error {
 		if err != nil {
 			return err
 		}
+		c.heard.Store(time.Now().UnixNano())
 		if kind == websocket.MessageBinary {
 			err = c.media(r)
 		} else {
@@ -168,6 +171,7 @@ func (c *conn) media(r io.Reader) error {
 	for {
 		n, err := r.Read(c.buffer)
 		if n > 0 {
+			c.heard.Store(time.Now().UnixNano())
 			if err := c.feed(c.buffer[:n]); err != nil {
 				return err
 			}
@@ -267,7 +271,8 @@ func errorMessage(e *wire.Error, fatal bool) []byte {
 }
 
 // heartbeat finds a peer that is gone without a word: it must answer a ping within
-// two heartbeats, so it is lost after three.
+// two heartbeats, so it is lost after three. A pong cannot overtake a long message on
+// a slow line, so bytes of a message count too.
 func (c *conn) heartbeat(ctx context.Context) {
 	beat := c.attached.Session.Heartbeat()
 	tick := time.NewTicker(beat)
@@ -280,7 +285,8 @@ func (c *conn) heartbeat(ctx context.Context) {
 		}
 		ping, cancel := context.WithTimeout(ctx, 2*beat)
 		err := c.socket.Ping(ping)
-		lost := err != nil && ping.Err() != nil && ctx.Err() == nil
+		silent := time.Since(time.Unix(0, c.heard.Load())) >= 2*beat
+		lost := err != nil && ping.Err() != nil && ctx.Err() == nil && silent
 		cancel()
 		if lost {
 			c.close(fatal(wire.Errorf(wire.HeartbeatLost, "")))
