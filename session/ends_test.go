@@ -128,7 +128,7 @@ func TestEverySessionHasOneEndThatSaysWhy(t *testing.T) {
 
 // What is cancelled ends as cancelled at every stage, and keeps what it has.
 func TestCancelAtEveryStage(t *testing.T) {
-	slow := []infertest.Config{{Price: infertest.Price{Run: time.Second}, MaxBatch: 2}}
+	slow := []infertest.Config{{Price: infertest.Price{Run: time.Second}, MaxBatch: 1}}
 	for name, c := range map[string]struct {
 		options
 		video   string
@@ -145,7 +145,7 @@ func TestCancelAtEveryStage(t *testing.T) {
 		"while the index is waited for": {video: "iKp"},
 		"before the first picture":      {video: "x"},
 		"while bytes are waited for":    {video: video(5), results: 5},
-		"while the engine runs":         {options: options{engines: slow}, video: video(20), after: 2500 * ms, results: 6, dropped: 4},
+		"while the engine runs":         {options: options{engines: slow}, video: video(20), after: 2500 * ms, results: 3, dropped: 4},
 		"while the journal is slow":     {options: options{append: func(wire.Event) error { time.Sleep(time.Minute); return nil }}, video: video(100), after: 90 * time.Second, results: 64, dropped: 4},
 	} {
 		t.Run(name, func(t *testing.T) {

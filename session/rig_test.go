@@ -320,3 +320,12 @@ func balanced(a wire.Accounting) error {
 	}
 	return nil
 }
+
+// other is another session's one frame.
+type other struct{ frame *media.Frame }
+
+func (o *other) Take() (r infer.Request, more, ok bool) {
+	return infer.Request{Frame: o.frame}, false, true
+}
+
+func (o *other) Done(media.FrameInfo, *infer.Result) {}

@@ -53,7 +53,7 @@ func (s settings) apply(c *wire.Configure, m *infer.Model) (settings, error) {
 		if d.Classes, err = classes(m, c.Detect.Labels); err != nil {
 			return s, err
 		}
-		s.labels = slices.Clone(c.Detect.Labels)
+		s.labels = append([]string(nil), c.Detect.Labels...) // nil for none
 	}
 	s.detect = &d
 	return s, nil
@@ -93,23 +93,35 @@ func (s *Session) Configure(c *wire.Configure) error {
 	}
 	s.changeID++
 	ch := change{settings: set, ruleID: s.changeID}
-	if s.decoder == nil {
-		if s.drained {
-			return wire.Errorf(wire.Conflict, "configure: every frame is decoded already")
-		}
-		s.enter(ch, s.count.decode.Decoded)
-		return nil
-	}
-	if len(s.changes) == maxChanges {
+	switch {
+	case s.drained:
+		return wire.Errorf(wire.Conflict, "configure: every frame is decoded already")
+	case s.waitingChanges() >= maxChanges:
 		return wire.Errorf(wire.Quota, "configure: %d changes wait to take effect; wait for their configured events", maxChanges)
+	case s.decoder == nil:
+		s.enter(ch, s.count.decode.Decoded)
+	default:
+		s.changes = append(s.changes, ch)
+		s.decoder.Configure(ch.ruleID, set.sample.Rule())
 	}
-	s.changes = append(s.changes, ch)
-	s.decoder.Configure(ch.ruleID, set.sample.Rule())
 	return nil
 }
 
-// maxChanges bounds the changes that wait for the decoder.
+// maxChanges bounds the changes that wait for the decoder or for the frames before
+// them. It is far below maxUnemitted, or changes alone could fill the queue behind a
+// frame that is then never taken.
 const maxChanges = 16
+
+// waitingChanges counts the changes whose configured event is to come. s.mu is held.
+func (s *Session) waitingChanges() int {
+	n := len(s.changes)
+	for _, e := range s.queue {
+		if e.change != nil {
+			n++
+		}
+	}
+	return n
+}
 
 // changed is the decoder's word from which frame a change holds. s.mu is held.
 func (s *Session) changeHolds(r media.RuleChange) {
