@@ -131,18 +131,8 @@ func TestSamplingFollowsFromTheConfiguredEvents(t *testing.T) {
 				r.configure(wire.Configure{ID: "b", Sample: &wire.Sample{Every: 3}})
 				r.upload(video(60)[1:])
 				events, end := r.finish()
-				var want []int64
-				all := configured(events)
-				for i, c := range all {
-					to := end.Accounting.Decoded
-					if i+1 < len(all) {
-						to = all[i+1].Frame
-					}
-					for f := c.Frame; f < to; f += int64(c.Sample.Every) {
-						want = append(want, f)
-					}
-				}
-				if got := frames(events); len(all) != 3 || !slices.Equal(got, want) {
+				want := sampled(events, end.Accounting.Decoded)
+				if got := frames(events); len(configured(events)) != 3 || !slices.Equal(got, want) {
 					t.Errorf("frames %v, want %v", got, want)
 				}
 			})

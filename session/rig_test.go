@@ -33,6 +33,7 @@ type options struct {
 	inference session.Inference
 	append    func(wire.Event) error // before an event is appended
 	commit    func(int64) error      // before bytes are committed
+	onResult  func(wire.Timing)
 	spool     *spool.Spool
 	maxBytes  int64
 	linger    time.Duration
@@ -78,7 +79,7 @@ func begin(t *testing.T, o options) *rig {
 	must(t, err)
 	r.Session = session.New(session.Config{
 		ID: "s", Principal: "p", Start: o.start, Inference: inference, Decoders: r.decoders,
-		Journal: journal{w, o}, Spool: r.spool, MaxBytes: o.maxBytes, Linger: o.linger,
+		Journal: journal{w, o}, Spool: r.spool, MaxBytes: o.maxBytes, Linger: o.linger, OnResult: o.onResult,
 	})
 	r.feeder, _ = r.Attach()
 	go func() { r.ran <- r.Run() }()
