@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -26,6 +27,9 @@ import (
 func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == Argument {
 		Child(pretend)
+	}
+	if len(os.Args) == 2 && os.Args[1] == "parent" {
+		beParent()
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -413,6 +417,45 @@ func TestPoolCloseEndsEverything(t *testing.T) {
 	}
 	if _, err := p.Start(t.Context(), os.Stdin, media.Job{Views: oneView}); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("start after close: %v", err)
+	}
+}
+
+// beParent is a parent that dies without closing anything. It names its processes
+// first: one at work, and one that waits.
+func beParent() {
+	p := NewPool(Config{})
+	f, _ := os.Open(os.DevNull)
+	m, err := p.Start(context.Background(), f, media.Job{Views: oneView})
+	if err != nil {
+		os.Exit(1)
+	}
+	idle := <-p.idle
+	fmt.Println(m.(*decoder).proc.cmd.Process.Pid, idle.cmd.Process.Pid)
+	syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	select {}
+}
+
+func TestProcessesEndWithTheirParent(t *testing.T) {
+	cmd := exec.Command("/proc/self/exe", "parent")
+	out, err := cmd.Output() // ends when all of them have closed it, or never had it
+	if _, killed := errors.AsType[*exec.ExitError](err); !killed {
+		t.Fatal(err)
+	}
+	for pid := range strings.FieldsSeq(string(out)) {
+		n, _ := strconv.Atoi(pid)
+		// They are not ours to wait for; pidfd tells when they are gone.
+		fd, err := unix.PidfdOpen(n, 0)
+		if err != nil {
+			continue // already
+		}
+		ready, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 10_000)
+		unix.Close(fd)
+		if ready != 1 {
+			t.Errorf("process %d lives on (%v)", n, err)
+		}
+	}
+	if len(strings.Fields(string(out))) != 2 {
+		t.Errorf("processes %q", out)
 	}
 }
 

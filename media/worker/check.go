@@ -1,0 +1,182 @@
+package worker
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"detections/media"
+)
+
+// message acts on one message. Most are an output.
+func (d *decoder) message(b []byte) (media.Output, error) {
+	if len(b) < 2 || len(b) > maxMessage || b[0] != protocol {
+		return media.Output{}, broken(errMessage)
+	}
+	var o media.Output
+	var err error
+	switch b[1] {
+	case msgFrame:
+		o.Frame, err = d.frame(b)
+	case msgRule:
+		o.Rule, err = d.rule(b)
+	case msgNote:
+		o, err = d.note(b[2:])
+	case msgEnd:
+		return o, d.endMessage(b[2:])
+	case msgHello:
+		d.hello = true
+	case msgLog:
+		d.line(string(b[2:]))
+	default:
+		err = errMessage
+	}
+	if err != nil {
+		err = broken(err)
+	}
+	return o, err
+}
+
+func broken(err error) error {
+	return &media.Error{Kind: media.ErrDecode, Message: "the decoder process broke its protocol: " + err.Error()}
+}
+
+// frame checks a frame message against everything that is known here.
+func (d *decoder) frame(b []byte) (*media.Frame, error) {
+	m, err := parseFrame(b)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	ready := d.began.Add(time.Duration(m.ready - d.mono))
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.err != nil:
+		return nil, d.err
+	case m.slot >= len(d.frames) || d.held&(1<<m.slot) != 0:
+		return nil, fmt.Errorf("frame in slot %d, which it does not own", m.slot)
+	case !saneSize(m.width, m.height):
+		return nil, fmt.Errorf("frame of %d×%d pixels", m.width, m.height)
+	case m.index <= d.index || m.index >= m.stats.Decoded:
+		return nil, fmt.Errorf("frame %d after %d, of %d", m.index, d.index, m.stats.Decoded)
+	case !saneTime(m.pts) || !saneTime(m.keyPTS):
+		return nil, fmt.Errorf("frame at %v", m.pts)
+	case m.input < 0 || m.input > d.size:
+		return nil, fmt.Errorf("frame of %d bytes of input, of %d", m.input, d.size)
+	case m.decode < 0 || m.decode > now.Sub(d.began):
+		return nil, fmt.Errorf("frame took %v", m.decode)
+	}
+	if err := d.count(m.stats, 1); err != nil {
+		return nil, err
+	}
+	d.index = m.index
+	d.held |= 1 << m.slot
+	if ready.After(now) || ready.Before(d.began) {
+		ready = now
+	}
+	f := d.frames[m.slot]
+	f.FrameInfo = media.FrameInfo{
+		Index: m.index, PTS: m.pts, Width: m.width, Height: m.height, Key: m.key,
+		KeyPTS: m.keyPTS, Input: m.input, Decode: m.decode, Ready: ready,
+	}
+	for i, v := range d.views {
+		f.Views[i].Geometry = v.Place(m.width, m.height)
+	}
+	d.ring.hold()
+	f.Hold()
+	return f, nil
+}
+
+// Bounds of what a process can claim of a picture.
+const (
+	maxSide   = 1 << 16
+	maxPixels = 1 << 28
+	maxTime   = 1 << 61 // ns
+)
+
+func saneSize(w, h int) bool {
+	return w > 0 && h > 0 && w <= maxSide && h <= maxSide && w*h <= maxPixels
+}
+
+func saneTime(t time.Duration) bool { return t > -maxTime && t < maxTime }
+
+// count takes over counters that have only grown, and by picked frames. d.mu is held.
+func (d *decoder) count(st media.DecodeStats, picked int64) error {
+	old := d.stats
+	if st.Picked != old.Picked+picked || st.Decoded < max(old.Decoded, st.Picked) ||
+		st.Undecoded.Corrupt < old.Undecoded.Corrupt || st.Undecoded.NoKeyframe < old.Undecoded.NoKeyframe {
+		return fmt.Errorf("counters %+v after %+v", st, old)
+	}
+	d.stats = st
+	return nil
+}
+
+func (d *decoder) rule(b []byte) (*media.RuleChange, error) {
+	r, st, err := parseRule(b)
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.ids)-len(d.rules) == 0 || d.ids[0] != r.ID || r.From <= d.index || r.From > st.Decoded {
+		return nil, fmt.Errorf("rule %d from frame %d", r.ID, r.From)
+	}
+	d.ids = d.ids[1:]
+	if len(d.rules) > 0 {
+		d.tell()
+	}
+	return &r, d.count(st, 0)
+}
+
+func (d *decoder) note(b []byte) (media.Output, error) {
+	var n note
+	if err := json.Unmarshal(b, &n); err != nil {
+		return media.Output{}, err
+	}
+	o := media.Output{Stream: n.Stream}
+	if s := n.Stream; s != nil {
+		if !saneSize(s.Width, s.Height) || s.Duration < 0 || !saneTime(s.Duration) || s.FrameRate < 0 ||
+			s.Rotation%90 != 0 || s.Rotation < 0 || s.Rotation > 270 {
+			return o, fmt.Errorf("stream of %d×%d pixels", s.Width, s.Height)
+		}
+		s.Container, s.Codec = clean(s.Container, 32), clean(s.Codec, 32)
+	} else if n.Waiting == media.WaitingForIndex {
+		o.Waiting = n.Waiting
+	} else {
+		return o, errMessage
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return o, d.count(n.Stats, 0)
+}
+
+// endMessage is how the job ended: io.EOF, or an error of the process.
+func (d *decoder) endMessage(b []byte) error {
+	var e end
+	if err := json.Unmarshal(b, &e); err != nil {
+		return broken(err)
+	}
+	d.mu.Lock()
+	err := d.count(e.Stats, 0)
+	d.mu.Unlock()
+	switch {
+	case err != nil:
+		return broken(err)
+	case e.Kind == "":
+		return io.EOF
+	case kinds[e.Kind] == nil:
+		return broken(errMessage)
+	}
+	return &media.Error{Kind: kinds[e.Kind], Message: clean(e.Message, maxText)}
+}
+
+// maxLines bounds what one job can write to the log.
+const maxLines = 100
+
+func (d *decoder) line(s string) {
+	if d.lines++; d.lines <= maxLines {
+		d.log.Debug("decoder", "pid", d.proc.cmd.Process.Pid, "line", clean(s, maxText))
+	}
+}
