@@ -1,9 +1,9 @@
 package web
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 
 	"detections/session/wire"
 )
@@ -48,8 +48,10 @@ func writeJSON(w http.ResponseWriter, contentType string, status int, v any) {
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
+	text := append(wire.Encode(v), '\n')
+	w.Header().Set("Content-Length", strconv.Itoa(len(text))) // it is complete before the handler is
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v) // the client may be gone
+	_, _ = w.Write(text) // the client may be gone
 }
 
 func (s *Server) index(w http.ResponseWriter, r *http.Request) {

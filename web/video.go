@@ -4,7 +4,6 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	"detections/session"
@@ -23,10 +22,6 @@ func (s *Server) video(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, err)
 		return
 	}
-	// Without full duplex HTTP/1.1 would read the whole body before the first byte
-	// of the answer goes out. HTTP/2 always has it, and says so by an error.
-	rc := http.NewResponseController(w)
-	_ = rc.EnableFullDuplex()
 	body, err := openUpload(r)
 	if err != nil {
 		s.refuse(w, r, err)
@@ -42,16 +37,38 @@ func (s *Server) video(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer a.Reader.Close()
-	var feeding sync.WaitGroup
-	feeding.Go(func() { feed(a.Feeder, body) })
+	rc := fullDuplex(w, r)
+	fed := make(chan struct{})
+	go func() { defer close(fed); feed(a.Feeder, body) }()
 	if prefersAsync(r) {
 		s.accepted(w, r, a)
-		feeding.Wait()
-		return
+		_ = rc.Flush() // if the client is gone the body says so
+		select {       // the body goes on
+		case <-fed:
+		case <-a.Session.Done():
+		}
+	} else {
+		s.answer(w, r, a)
+		_ = rc.Flush()
 	}
-	s.answer(w, r, a)
-	_ = rc.SetReadDeadline(time.Now()) // the session may have ended before the body has
-	feeding.Wait()
+	// The session may have ended before the body has: who still sends is heard for a
+	// moment, because closing a socket on unread bytes can destroy the answer.
+	_ = rc.SetReadDeadline(time.Now().Add(lastBytes))
+	<-fed
+}
+
+// lastBytes is how long a body that nobody needs any more is waited for.
+const lastBytes = 500 * time.Millisecond
+
+// fullDuplex lets the answer begin before the body has ended, which HTTP/1.1 does
+// not do by itself; HTTP/2 does, and says so by an error. The connection then ends
+// with the answer: what is left of the body must not be taken for the next request.
+func fullDuplex(w http.ResponseWriter, r *http.Request) *http.ResponseController {
+	rc := http.NewResponseController(w)
+	if rc.EnableFullDuplex() == nil && r.ProtoMajor == 1 {
+		w.Header().Set("Connection", "close")
+	}
+	return rc
 }
 
 // bodyChunk is how much of a body is read at a time.
@@ -111,12 +128,10 @@ func (s *Server) accepted(w http.ResponseWriter, r *http.Request, a *session.Att
 		return
 	}
 	if e := a.Session.Failure(); e != nil && a.Session.Status().Accounting.Decoded == 0 {
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now()) // the rest of the body is of no use
 		s.refuse(w, r, e)
 		return
 	}
 	w.Header().Set("Preference-Applied", "respond-async")
 	w.Header().Set("Location", "/v1/sessions/"+a.Session.ID())
 	writeJSON(w, typeJSON, http.StatusAccepted, a.Started)
-	_ = http.NewResponseController(w).Flush() // the client may be gone
 }
