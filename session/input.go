@@ -86,7 +86,7 @@ func (f *Feeder) take(p []byte) error {
 	switch {
 	case in.feeder != f:
 		return errReplaced
-	case in.closed:
+	case in.closed || in.incomplete != nil:
 		return wire.Errorf(wire.Conflict, "the session has ended; no more bytes are taken")
 	case in.final:
 		return wire.Errorf(wire.BadMessage, "media bytes after the end: %d bytes came after eof and were ignored", len(p))
@@ -121,6 +121,9 @@ func (f *Feeder) EOF() { f.end(nil) }
 func (f *Feeder) CutOff(why string) {
 	f.end(wire.Errorf(wire.UploadIncomplete, "%s after %d bytes; results so far are kept", why, f.in.s.cfg.Spool.Size()))
 }
+
+// Fail says that the media will not be taken to its end, and why. Results so far are kept.
+func (f *Feeder) Fail(why *wire.Error) { f.end(why) }
 
 func (f *Feeder) end(incomplete *wire.Error) {
 	f.in.mu.Lock()

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -77,11 +78,15 @@ const bodyChunk = 64 << 10
 // feed sends a body into a session.
 func feed(f *session.Feeder, body io.Reader) {
 	_, err := io.CopyBuffer(onlyWriter{f}, body, make([]byte, bodyChunk))
-	if err != nil {
+	e, refused := errors.AsType[*wire.Error](err)
+	switch {
+	case err == nil:
+		f.EOF()
+	case refused:
+		f.Fail(e)
+	default:
 		f.CutOff("the upload stopped")
-		return
 	}
-	f.EOF()
 }
 
 type onlyWriter struct{ io.Writer }

@@ -213,7 +213,7 @@ func TestMediaThatIsRefused(t *testing.T) {
 
 func TestRefusedWhileTheBodyIsStillSent(t *testing.T) {
 	t.Parallel()
-	s := newHouse(t, options{})
+	s := newHouse(t, options{limits: hub.Limits{Bytes: 20 * piece}})
 	up := s.upload("/detect/video")
 	up.send(script("tttt")) // and the body does not end
 	s.problem(up.answer(), 415, wire.UnsupportedMedia, "is not a video")
@@ -221,6 +221,13 @@ func TestRefusedWhileTheBodyIsStillSent(t *testing.T) {
 	dying := s.upload("/detect/video")
 	dying.send(script("KK!"))
 	if end := s.events(dying.answer()).untilEnd(); end.Code != wire.DecodeFailed || end.Accounting.Inferred != 2 {
+		t.Errorf("end: %s", end.data)
+	}
+	large := s.upload("/detect/video")
+	large.send(video(10))
+	in := s.events(large.answer())
+	large.send(video(11))
+	if end := in.untilEnd(); end.Outcome != wire.Failed || end.Code != wire.TooLarge || end.Accounting.Inferred != 10 {
 		t.Errorf("end: %s", end.data)
 	}
 	s.works()

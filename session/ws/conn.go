@@ -202,6 +202,9 @@ func (c *conn) feed(p []byte) error {
 		return c.complain(e)
 	case wire.Conflict:
 		return nil // the session has ended; the writer says so
+	case wire.TooLarge:
+		f.Fail(e) // coming back would not help
+		return nil
 	default:
 		return c.fail(e)
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -286,7 +287,7 @@ func TestDrainTellsEveryClient(t *testing.T) {
 
 func TestLimits(t *testing.T) {
 	t.Parallel()
-	d := newDoor(t, options{limits: hub.Limits{Sessions: 1, Bytes: 5 * piece, Linger: 50 * time.Millisecond}})
+	d := newDoor(t, options{limits: hub.Limits{Sessions: 1, Bytes: 5 * piece}})
 	c := d.begin(t, `{"type":"start"}`)
 	second := d.dial(t)
 	second.say(`{"type":"start"}`)
@@ -296,13 +297,22 @@ func TestLimits(t *testing.T) {
 	second.closed(4003)
 	c.send(video(4))
 	c.send(video(2))
-	if m := c.until(wire.TypeError); m.Code != wire.TooLarge || !m.Fatal {
-		t.Errorf("too large: %s", m.raw)
+	c.send(video(1)) // sent before it could know
+	if end := c.until(wire.TypeEnd); end.Outcome != wire.Failed || end.Code != wire.TooLarge || end.Accounting.Inferred != 4 || end.Bytes != 4*piece {
+		t.Errorf("end: %s", end.raw)
 	}
 	c.closed(websocket.StatusMessageTooBig)
-	// Nobody comes back: the session ends with what it has.
+}
+
+func TestNobodyComesBack(t *testing.T) {
+	t.Parallel()
+	d := newDoor(t, options{limits: hub.Limits{Linger: 50 * time.Millisecond}})
+	c := d.begin(t, `{"type":"start"}`)
+	c.send(video(4))
+	c.untilThat("frame 3", func(m message) bool { return m.Frame == 3 })
 	w := d.begin(t, fmt.Sprintf(`{"type":"watch","session":%q,"offset":0}`, c.started.Session))
-	if end := w.until(wire.TypeEnd); end.Code != wire.UploadIncomplete || end.Accounting.Inferred != 4 {
+	_ = c.conn.CloseNow()
+	if end := w.until(wire.TypeEnd); end.Code != wire.UploadIncomplete || end.Accounting.Inferred != 4 || !strings.Contains(end.Message, "400 bytes") {
 		t.Errorf("end: %s", end.raw)
 	}
 	w.closed(websocket.StatusNormalClosure)
