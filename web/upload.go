@@ -3,6 +3,7 @@ package web
 import (
 	"errors"
 	"io"
+	"math"
 	"mime"
 	"net/http"
 	"net/url"
@@ -84,8 +85,12 @@ func (p *params) sample() *wire.Sample {
 	if f := p.number("fps"); f != nil {
 		s.FPS = *f
 	}
-	if n := p.number("every"); n != nil {
-		s.Every = int(*n)
+	if p.Get("every") != "" {
+		n, err := strconv.Atoi(p.Get("every"))
+		if err != nil {
+			p.fail("every", "a whole number", p.Get("every"))
+		}
+		s.Every = n
 	}
 	if s == (wire.Sample{}) {
 		return nil
@@ -114,7 +119,7 @@ func (p *params) number(name string) *float64 {
 		return nil
 	}
 	f, err := strconv.ParseFloat(text, 64)
-	if err != nil {
+	if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
 		p.fail(name, "a number", text)
 		return nil
 	}
