@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"detections/session/wire"
 )
@@ -59,9 +60,22 @@ func (s *Server) index(w http.ResponseWriter, r *http.Request) {
 	_, _ = fmt.Fprintf(w, index, s.cfg.Version, r.Host) // the client may be gone
 }
 
-func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
-	writeJSON(w, typeProblem, http.StatusNotFound, problem{
-		Type: "about:blank", Title: "Not Found", Status: http.StatusNotFound, Code: wire.BadMessage,
-		Detail: fmt.Sprintf("there is no %s %s; GET / lists what there is", r.Method, r.URL.Path),
+// noRoute answers what no other route takes: 405 if it is only the method.
+func (s *Server) noRoute(w http.ResponseWriter, r *http.Request, mux *http.ServeMux) {
+	var allowed []string
+	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "DELETE"} {
+		other := *r
+		other.Method = method
+		if _, pattern := mux.Handler(&other); pattern != "/" {
+			allowed = append(allowed, method)
+		}
+	}
+	status, detail := http.StatusNotFound, fmt.Sprintf("there is no %s %s; GET / lists what there is", r.Method, r.URL.Path)
+	if allow := strings.Join(allowed, ", "); allow != "" {
+		w.Header().Set("Allow", allow)
+		status, detail = http.StatusMethodNotAllowed, fmt.Sprintf("%s does not take %s; it takes %s", r.URL.Path, r.Method, allow)
+	}
+	writeJSON(w, typeProblem, status, problem{
+		Type: "about:blank", Title: http.StatusText(status), Status: status, Code: wire.BadMessage, Detail: detail,
 	})
 }

@@ -8,9 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
-	"detections/hub"
 	"detections/session/wire"
 )
 
@@ -237,15 +235,4 @@ func TestLiveTailSeesEverySession(t *testing.T) {
 	if ev, more := tail.next(); more {
 		t.Errorf("after the drain began came %s", ev.data)
 	}
-}
-
-func TestRetentionForgets(t *testing.T) {
-	t.Parallel()
-	s := newHouse(t, options{limits: hub.Limits{Kept: 1, Retention: time.Hour}})
-	first, _ := s.lines(s.do("POST", "/detect/video", bytes.NewReader(video(1)), "Accept", "application/x-ndjson"))
-	s.lines(s.do("POST", "/detect/video", bytes.NewReader(video(1)), "Accept", "application/x-ndjson"))
-	tail := s.events(s.get("/detect/stream"))
-	s.lines(s.do("POST", "/detect/video", bytes.NewReader(video(1)), "Accept", "application/x-ndjson"))
-	tail.until("end", func(m message) bool { return m.Type == wire.TypeEnd })
-	s.problem(s.get("/detect/stream?session="+first[0].Session), 404, wire.UnknownSession, "retention of 1h0m0s")
 }

@@ -91,7 +91,7 @@ func (s *Server) routes() http.Handler {
 		mux.Handle("GET /metrics", s.cfg.Metrics)
 	}
 	mux.HandleFunc("GET /{$}", s.index)
-	mux.HandleFunc("/", s.notFound)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.noRoute(w, r, mux) })
 	return mux
 }
 
@@ -117,8 +117,9 @@ func (s *Server) hostAllowed(host string) bool {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}
-	host = strings.ToLower(strings.Trim(host, "[]"))
-	return host == "localhost" || net.ParseIP(host) != nil || slices.Contains(s.cfg.Hosts, host)
+	host = strings.Trim(host, "[]")
+	return strings.EqualFold(host, "localhost") || net.ParseIP(host) != nil ||
+		slices.ContainsFunc(s.cfg.Hosts, func(known string) bool { return strings.EqualFold(known, host) })
 }
 
 // sameOrigin refuses requests from foreign pages that change something. An upgrade
