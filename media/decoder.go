@@ -48,7 +48,8 @@ func (j Job) Validate() error {
 type Decoder interface {
 	// Grow tells that the input now has size bytes, and whether that is all.
 	Grow(size int64, final bool)
-	// Configure changes the sampling rule from the next decoded frame on. The
+	// Configure changes the sampling rule from the next decoded frame on; the rule
+	// that is in force already just goes on. The
 	// change comes back in order as an Output with the same id.
 	Configure(id uint32, rule Sample)
 	// Next returns what comes out next, or io.EOF after the last output, or an

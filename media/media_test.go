@@ -119,3 +119,22 @@ func TestJobValidate(t *testing.T) {
 		}
 	}
 }
+
+func TestTheSameRuleAgainGoesOn(t *testing.T) {
+	p := NewPicker(Sample{Every: 3})
+	var picked []int
+	for i := range 9 {
+		if i == 4 {
+			p.Change(Sample{Every: 3})
+		}
+		if i == 7 {
+			p.Change(Sample{Every: 4})
+		}
+		if p.Pick(0) {
+			picked = append(picked, i)
+		}
+	}
+	if want := []int{0, 3, 6, 7}; !slices.Equal(picked, want) {
+		t.Errorf("picked %v, want %v", picked, want)
+	}
+}

@@ -48,6 +48,14 @@ type Picker struct {
 // NewPicker begins a rule at the next frame.
 func NewPicker(rule Sample) Picker { return Picker{rule: rule} }
 
+// Change begins another rule at the next frame. The same rule just goes on: its
+// count does not begin anew.
+func (p *Picker) Change(rule Sample) {
+	if rule != p.rule {
+		*p = NewPicker(rule)
+	}
+}
+
 // Pick says whether the frame with this time is picked.
 func (p *Picker) Pick(pts time.Duration) bool {
 	n := p.count

@@ -293,7 +293,7 @@ func (d *decoder) changeRules() error {
 		if !ok {
 			return nil
 		}
-		d.picker = media.NewPicker(rule)
+		d.picker.Change(rule)
 		if err := d.host.Put(media.Output{Rule: &media.RuleChange{ID: id, From: d.stats.Decoded}}, d.stats); err != nil {
 			return err
 		}

@@ -276,7 +276,7 @@ func (d *decoder) decode(c byte) (o media.Output, ready bool, err error) {
 func (d *decoder) change() media.Output {
 	r := d.rules[0]
 	d.rules = d.rules[1:]
-	d.picker = media.NewPicker(r.rule)
+	d.picker.Change(r.rule)
 	return media.Output{Rule: &media.RuleChange{ID: r.id, From: d.stats.Decoded}}
 }
 
