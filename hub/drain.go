@@ -39,24 +39,28 @@ type Lost struct {
 
 // Drain lets running sessions finish until the context ends, then ends the rest as
 // failed, and says what was lost. It returns when every session has its end event.
-func (h *Hub) Drain(ctx context.Context) Lost {
+func (h *Hub) Drain(ctx context.Context) (lost Lost) {
 	h.BeginDrain()
-	var lost Lost
-	for _, e := range h.list() {
+	running := h.list()
+	for _, e := range running {
 		select {
 		case <-e.Done():
-			continue
 		case <-ctx.Done():
 		}
+	}
+	for _, e := range running { // all at once; what has ended stays as it is
+		e.Abort(wire.Errorf(wire.Draining, "the hub was shut down before the media ended; results so far are kept"))
+	}
+	for _, e := range running {
+		<-e.Done()
 		st := e.Status()
-		if st.State == wire.Ended {
+		if st.End == nil || st.End.Code != wire.Draining {
 			continue
 		}
+		dropped := st.Accounting.Dropped["cancelled"]
 		lost.Sessions++
-		lost.Pending += st.Accounting.Pending
-		h.log.Warn("session cut off by the shutdown", "session", e.ID(), "inferred", st.Accounting.Inferred, "pending", st.Accounting.Pending)
-		e.Abort(wire.Errorf(wire.Draining, "the hub was shut down before the media ended; results so far are kept"))
-		<-e.Done()
+		lost.Pending += dropped
+		h.log.Warn("session cut off by the shutdown", "session", e.ID(), "inferred", st.Accounting.Inferred, "pending", dropped)
 	}
 	return lost
 }

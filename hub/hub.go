@@ -143,7 +143,11 @@ func (h *Hub) Start(ctx context.Context, principal string, m wire.Start) (*sessi
 	if err != nil {
 		return nil, err
 	}
-	return h.attach(ctx, e, 0, m.Results, true)
+	a, err := h.attach(ctx, e, 0, m.Results, true)
+	if err != nil {
+		e.Abort(wire.Errorf(wire.Internal, "nobody could attach to the session")) // it would wait for ever
+	}
+	return a, err
 }
 
 func keyOf(principal, key string) string { return principal + "\x00" + key }
@@ -176,6 +180,7 @@ func (h *Hub) create(ctx context.Context, principal string, m wire.Start) (*entr
 	}
 	writer, _, err := h.cfg.Timeline.Acquire(ctx, id)
 	if err != nil {
+		_ = h.cfg.Timeline.Delete(ctx, id)
 		return nil, fmt.Errorf("own timeline: %w", err)
 	}
 	sp, err := spool.Create(filepath.Join(h.spoolDir(), id+".media"))
@@ -239,7 +244,11 @@ func (h *Hub) Resume(ctx context.Context, principal string, m wire.Resume) (*ses
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.attach(ctx, e, h.position(e, m.Epoch, m.Offset), "", true)
+	after, err := h.position(ctx, e, m.Epoch, m.Offset)
+	if err != nil {
+		return nil, err
+	}
+	return h.attach(ctx, e, after, "", true)
 }
 
 // Watch attaches as a reader.
@@ -250,15 +259,26 @@ func (h *Hub) Watch(ctx context.Context, principal string, m wire.Watch) (*sessi
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.attach(ctx, e, h.position(e, cmp.Or(m.Epoch, e.epoch), m.Offset), m.Results, false)
+	after, err := h.position(ctx, e, cmp.Or(m.Epoch, e.epoch), m.Offset)
+	if err != nil {
+		return nil, err
+	}
+	return h.attach(ctx, e, after, m.Results, false)
 }
 
-// position is from where a reader goes on, or −1 if what it knows is void.
-func (h *Hub) position(e *entry, epoch string, offset uint64) int64 {
-	if epoch != e.epoch || offset > e.Status().Offset {
-		return -1
+// position is from where a reader goes on, or −1 if what it knows is void. The
+// timeline is asked: its readers know an event before the session does.
+func (h *Hub) position(ctx context.Context, e *entry, epoch string, offset uint64) (int64, error) {
+	st, err := h.cfg.Timeline.Store().Status(ctx, e.ID())
+	switch {
+	case errors.Is(err, timeline.ErrUnknown): // deleted since it was found
+		return 0, h.unknown(e.ID())
+	case err != nil:
+		return 0, fmt.Errorf("look at timeline: %w", err)
+	case epoch != e.epoch || offset > st.Offset:
+		return -1, nil
 	}
-	return int64(offset)
+	return int64(offset), nil
 }
 
 // attach makes the caller's Attachment, after an event or, if what the caller
@@ -293,7 +313,11 @@ func (h *Hub) find(principal, id string) (*entry, error) {
 	if e := h.sessions[id]; e != nil && e.Principal() == principal {
 		return e, nil
 	}
-	return nil, wire.Errorf(wire.UnknownSession, "there is no session %.40q; it may have been deleted after its retention of %v", id, h.limits.Retention)
+	return nil, h.unknown(id)
+}
+
+func (h *Hub) unknown(id string) error {
+	return wire.Errorf(wire.UnknownSession, "there is no session %.40q; it may have been deleted after its retention of %v", id, h.limits.Retention)
 }
 
 // run forgets what is past its retention.
