@@ -128,16 +128,21 @@ func live(t *testing.T, random *rand.Rand) {
 	}
 }
 
-// sampled are the frames that the configured events say.
+// sampled are the frames that the configured events say. A change that names the
+// rule in force does not begin it anew.
 func sampled(events []event, decoded int64) (want []int64) {
 	all := configured(events)
+	next := int64(0)
 	for i, c := range all {
 		to := decoded
 		if i+1 < len(all) {
 			to = all[i+1].Frame
 		}
-		for f := c.Frame; f < to; f += int64(c.Sample.Every) {
-			want = append(want, f)
+		if i == 0 || c.Sample.Every != all[i-1].Sample.Every {
+			next = c.Frame
+		}
+		for ; next < to; next += int64(c.Sample.Every) {
+			want = append(want, next)
 		}
 	}
 	return want
