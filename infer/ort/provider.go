@@ -169,7 +169,7 @@ func tensorRTSettings(m *infer.Model, opts *Options, device string) (map[string]
 		s["trt_fp16_enable"] = "1"
 	}
 	if opts.Cache != "" {
-		if err := os.MkdirAll(opts.Cache, 0o755); err != nil {
+		if err := os.MkdirAll(opts.Cache, 0o700); err != nil {
 			return nil, err
 		}
 		s["trt_engine_cache_enable"], s["trt_engine_cache_path"] = "1", opts.Cache
