@@ -99,7 +99,7 @@ func (o *eventWriter) send(id string, t wire.Type, text []byte) error {
 
 func (o *eventWriter) flush() error {
 	_ = o.rc.SetWriteDeadline(time.Now().Add(writeTime)) // not every transport has deadlines
-	if _, err := o.w.Write(o.buf.Bytes()); err != nil { //nolint:gosec // G705: not HTML, and nosniff is set
+	if _, err := o.w.Write(o.buf.Bytes()); err != nil {  //nolint:gosec // G705: not HTML, and nosniff is set
 		return err
 	}
 	return o.rc.Flush()

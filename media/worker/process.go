@@ -41,7 +41,7 @@ func spawn(path string, args []string) (*process, error) {
 	}
 	p := &process{conn: conn.(*net.UnixConn)}
 	p.cmd = exec.Command(path, args...) //nolint:gosec // G204: this very binary, with an argument of ours
-	p.cmd.Env = []string{} // nothing of ours is theirs to read
+	p.cmd.Env = []string{}              // nothing of ours is theirs to read
 	p.cmd.Dir = "/"
 	p.cmd.ExtraFiles = []*os.File{theirs}
 	p.cmd.Stderr = &p.last

@@ -155,7 +155,7 @@ func (c *conn) evicted() *closing {
 
 // goAway asks the client to come back elsewhere or later. The session goes on while it can.
 func (c *conn) goAway() error {
-	retry := time.Second + rand.N(4*time.Second) // so that not all come back at once
+	retry := time.Second + rand.N(4*time.Second) //nolint:gosec // G404: jitter, so that not all come back at once
 	return c.send(wire.Encode(wire.GoAway{Type: wire.TypeGoAway, Action: "reconnect", Retry: wire.Millis(retry)}))
 }
 
