@@ -119,7 +119,7 @@ func TestClosingWhileTheEngineIsLoaded(t *testing.T) {
 		if end := c.end(c.read()); end.Code != wire.Draining {
 			t.Errorf("end %+v", end)
 		}
-		time.Sleep(time.Minute)
+		<-r.loaded
 		must(t, r.ai.Close())
 		must(t, r.ai.Close())
 	})

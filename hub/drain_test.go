@@ -129,6 +129,7 @@ func TestCloseEndsWhatStillRuns(t *testing.T) {
 		if end := c.end(<-w); end.Code != wire.Draining || end.Accounting.Inferred != 2 {
 			t.Errorf("end %+v", end)
 		}
+		<-r.loaded
 		must(t, r.ai.Close())
 	})
 }

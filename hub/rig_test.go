@@ -44,11 +44,12 @@ type rig struct {
 	store    timeline.Store
 	decoders *sessiontest.Decoders
 	ai       *hub.AI
+	loaded   chan struct{} // closed when the loading is over
 }
 
 func open(t *testing.T, o options) *rig {
 	t.Helper()
-	r := &rig{t: t, dir: t.TempDir(), store: o.store, decoders: &sessiontest.Decoders{Config: o.decoders}}
+	r := &rig{t: t, dir: t.TempDir(), store: o.store, decoders: &sessiontest.Decoders{Config: o.decoders}, loaded: make(chan struct{})}
 	if r.store == nil {
 		r.store = timeline.NewMemory()
 	}
@@ -63,7 +64,7 @@ func open(t *testing.T, o options) *rig {
 		Dir: r.dir, Timeline: timeline.New(r.store), Decoders: r.decoders, AI: r.ai, Limits: o.limits,
 	})
 	must(t, err)
-	go r.ai.Run(t.Context())
+	go func() { defer close(r.loaded); r.ai.Run(t.Context()) }()
 	return r
 }
 
@@ -77,7 +78,9 @@ func must(t *testing.T, err error) {
 // close ends everything and finds what was left over.
 func (r *rig) close() {
 	r.t.Helper()
-	must(r.t, errors.Join(r.Hub.Close(), r.ai.Close()))
+	err := r.Hub.Close()
+	<-r.loaded
+	must(r.t, errors.Join(err, r.ai.Close()))
 	if r.decoders.Frames.Live() != 0 || r.decoders.Open() != 0 {
 		r.t.Errorf("%d frames not released, %d decoders not closed", r.decoders.Frames.Live(), r.decoders.Open())
 	}
