@@ -161,7 +161,7 @@ func complete(f *pflag.FlagSet, getenv func(string) string) error {
 }
 
 func readConfig(f *pflag.FlagSet, path string) error {
-	text, err := os.ReadFile(path)
+	text, err := os.ReadFile(path) //nolint:gosec // G304: the operator names the file
 	if err != nil {
 		return fmt.Errorf("config: %w", err)
 	}
