@@ -170,16 +170,16 @@ func readText(r io.Reader) ([]byte, error) {
 func (c *conn) media(r io.Reader) error {
 	for {
 		n, err := r.Read(c.buffer)
-		if n > 0 {
-			c.heard.Store(time.Now().UnixNano())
-			if err := c.feed(c.buffer[:n]); err != nil {
-				return err
-			}
-		}
 		switch {
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
+			// Of a message that is torn the library hands out bytes that are still masked.
+			// The client sends them again after resume.
+			return err
+		}
+		c.heard.Store(time.Now().UnixNano())
+		if err := c.feed(c.buffer[:n]); err != nil {
 			return err
 		}
 	}
