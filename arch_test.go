@@ -30,6 +30,7 @@ var ladder = map[string]string{
 	"session":             "media media/spool media/worker infer session/wire",
 	"session/wire":        "media infer",
 	"session/ws":          "session session/wire coder/websocket",
+	"session/client":      "session/wire coder/websocket",
 	"session/sessiontest": "media media/spool infer infer/infertest session session/wire",
 
 	"hub":                       "media media/spool infer session session/wire hub/timeline",
