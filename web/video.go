@@ -136,7 +136,14 @@ func (s *Server) accepted(w http.ResponseWriter, r *http.Request, a *session.Att
 		s.refuse(w, r, e)
 		return
 	}
-	w.Header().Set("Preference-Applied", "respond-async")
-	w.Header().Set("Location", "/v1/sessions/"+a.Session.ID())
-	writeJSON(w, typeJSON, http.StatusAccepted, a.Started)
+	h := w.Header()
+	h.Set("Preference-Applied", "respond-async")
+	h.Set("Location", "/v1/sessions/"+a.Session.ID())
+	h.Set("Content-Type", typeJSON)
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusAccepted)
+	// The answer ends only when the body has: many clients stop sending a body when
+	// they have the whole answer.
+	_, _ = w.Write(append(wire.Encode(a.Started), '\n')) // the client may be gone
+	_ = http.NewResponseController(w).Flush()
 }
