@@ -1,12 +1,15 @@
 package session_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"detections/infer"
 	"detections/infer/infertest"
 	"detections/session/sessiontest"
 	"detections/session/wire"
@@ -107,12 +110,14 @@ func TestConfigureKeepsWhatItDoesNotName(t *testing.T) {
 // Whenever the change comes, the frames that are sampled follow from what the
 // configured events say: from each one on, every n-th frame.
 func TestSamplingFollowsFromTheConfiguredEvents(t *testing.T) {
+	starting := func(context.Context) error { time.Sleep(time.Second); return nil }
 	for name, when := range map[string]func(r *rig){
-		"before the first byte": func(*rig) {},
-		"before the decoder":    func(r *rig) { r.send("K"); r.send("ppp") },
+		"before the first byte":    func(*rig) {},
+		"before the decoder":       func(r *rig) { r.send("K"); r.send("ppp") },
+		"while the decoder starts": func(r *rig) { r.send("K"); time.Sleep(500 * ms) },
 		"while decoding": func(r *rig) {
 			r.send(video(11))
-			time.Sleep(10*ms + 500*time.Microsecond)
+			time.Sleep(time.Second + 10*ms + 500*time.Microsecond)
 		},
 		"while bytes are waited for": func(r *rig) {
 			r.send(video(11))
@@ -122,7 +127,7 @@ func TestSamplingFollowsFromTheConfiguredEvents(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := begin(t, options{
-					decoders: sessiontest.Config{Cost: 2 * ms, Slots: 2}, engines: []infertest.Config{{Price: infertest.Price{Run: 3 * ms}}},
+					decoders: sessiontest.Config{Cost: 2 * ms, Slots: 2, Starting: starting}, engines: []infertest.Config{{Price: infertest.Price{Run: 3 * ms}}},
 					start: wire.Start{Sample: &wire.Sample{Every: 2}},
 				})
 				synctest.Wait()
@@ -159,6 +164,68 @@ func TestConfigureAfterDecodingStillComesBack(t *testing.T) {
 		}
 		if err := r.Configure(&wire.Configure{}); wire.AsError(err).Code != wire.Conflict {
 			t.Errorf("configure after the end: %v", err)
+		}
+	})
+}
+
+// A change that the decoder never took up holds for no frame, and is still told.
+func TestChangeThatNoFrameFollowsStillComesBack(t *testing.T) {
+	for name, stop := range map[string]func(r *rig){
+		"cancel": func(r *rig) { r.Cancel() },
+		"crash":  func(r *rig) { r.send("!") },
+		"end":    func(r *rig) { r.feeder.EOF() },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			r := begin(t, options{})
+			r.send(video(5))
+			synctest.Wait()
+			r.configure(wire.Configure{ID: "a", Sample: &wire.Sample{Every: 2}})
+			r.configure(wire.Configure{ID: "b", Sample: &wire.Sample{Every: 3}})
+			stop(r)
+			events, _ := r.finish()
+			if all := configured(events); len(all) != 3 || all[1].ID != "a" || all[2].ID != "b" || all[1].Frame != 5 || all[2].Frame != 5 {
+				t.Errorf("%s: configured %+v", name, all)
+			}
+		})
+	}
+}
+
+// named is an engine on a provider of its own.
+type named struct {
+	*infertest.Engine
+	provider string
+}
+
+func (n named) Identity() infer.Identity {
+	id := n.Engine.Identity()
+	id.Provider = n.provider
+	return id
+}
+
+// Whatever can change a result is an event before that result. Its id is not that
+// of an older message.
+func TestChangeOfEngineIsConfiguredBeforeItsResults(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c infer.BatcherConfig
+		for i, e := range unequal() {
+			c.Engines = append(c.Engines, named{infertest.NewEngine(e), fmt.Sprint("fake", i)})
+		}
+		b, err := infer.NewBatcher(c)
+		must(t, err)
+		r := begin(t, options{inference: ready{b}, decoders: sessiontest.Config{Slots: 8}})
+		synctest.Wait()
+		r.configure(wire.Configure{ID: "a"})
+		r.upload(video(100))
+		events, _ := r.finish()
+		must(t, b.Close())
+		all := configured(events)
+		for i, e := range all[2:] {
+			if e.Engine == all[i+1].Engine || !strings.HasPrefix(e.Engine.Provider, "fake") || e.ID != "" {
+				t.Errorf("configured %+v after %+v", e, all[i+1])
+			}
+		}
+		if len(all) < 20 || all[1].ID != "a" || len(frames(events)) != 100 {
+			t.Errorf("%d configured, %d results", len(all), len(frames(events)))
 		}
 	})
 }

@@ -30,6 +30,7 @@ func (s *Session) record(e *entry) error {
 	if r := &e.result; r.Err == nil && r.Identity != s.identity {
 		// Whatever can change a result is an event before that result.
 		s.engine, s.identity = r.Model, r.Identity
+		s.inForce.id = "" // no message asked for it
 		if err := s.configured(e.info.Index); err != nil {
 			return err
 		}
