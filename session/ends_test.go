@@ -56,7 +56,11 @@ func TestEverySessionHasOneEndThatSaysWhy(t *testing.T) {
 		"crash before the upload ends": {
 			do: func(r *rig) { r.send("Kppp!") }, code: wire.DecodeFailed, results: 4,
 		},
-		"no decoder":         {options: options{decoders: startErr(&media.Error{Kind: media.ErrStarting})}, do: upload("K"), code: wire.Overloaded},
+		"no decoder": {options: options{decoders: startErr(&media.Error{Kind: media.ErrStarting})}, do: upload("K"), code: wire.Overloaded},
+		"too many pixels": {
+			options: options{decoders: startErr(&media.Error{Kind: media.ErrTooLarge, Message: "too wide"})},
+			do:      upload("K"), code: wire.TooLarge, says: "too wide",
+		},
 		"storage of our own": {options: options{decoders: startErr(errors.New("secret"))}, do: upload("K"), code: wire.Internal, says: "internal error"},
 		"hash mismatch": {
 			options: options{start: wire.Start{Media: wire.Media{SHA256: strings.Repeat("0", 64)}}},
@@ -92,6 +96,10 @@ func TestEverySessionHasOneEndThatSaysWhy(t *testing.T) {
 				}
 			},
 			code: wire.TooLarge, says: "limit of 6 bytes", results: 5,
+		},
+		"given up by the door": {
+			do:   func(r *rig) { r.send(video(5)); r.feeder.Fail(wire.Errorf(wire.StorageFull, "the disk is full")) },
+			code: wire.StorageFull, says: "the disk is full", results: 5,
 		},
 		"aborted": {
 			do: func(r *rig) {

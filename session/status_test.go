@@ -1,10 +1,12 @@
 package session_test
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"detections/infer"
 	"detections/infer/infertest"
 	"detections/session/sessiontest"
 	"detections/session/wire"
@@ -78,6 +80,35 @@ func TestTimingSaysWhereTheTimeWent(t *testing.T) {
 		want := wire.Timing{Decode: wire.Millis(4 * ms), Infer: wire.Millis(30 * ms), Total: wire.Millis(34 * ms)}
 		if len(got) != 2 || got[0] != want || got[1] != want {
 			t.Errorf("%+v, want twice %+v", got, want)
+		}
+	})
+}
+
+// Arrivals are remembered in bounded number: a byte may count as arrived a little
+// later than it did, never earlier.
+func TestArrivalOfManySmallWrites(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begun, ready := time.Now(), make(chan struct{})
+		var got []time.Duration
+		var r *rig
+		r = begin(t, options{
+			inference: inference(func(context.Context, func()) (*infer.Batcher, error) { <-ready; return r.batcher, nil }),
+			onResult: func(tm wire.Timing) {
+				got = append(got, time.Since(begun)-time.Duration(tm.Total))
+			},
+		})
+		for _, b := range video(2000) {
+			r.send(string(b))
+			time.Sleep(ms)
+		}
+		time.Sleep(time.Minute)
+		close(ready)
+		r.feeder.EOF()
+		r.finish()
+		for i, at := range got {
+			if late := at - time.Duration(i)*ms; late < 0 || late > 100*ms {
+				t.Errorf("byte %d came after %v", i, at)
+			}
 		}
 	})
 }
