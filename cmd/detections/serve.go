@@ -13,10 +13,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"detections/hub"
-	"detections/hub/timeline"
-	"detections/web"
 )
 
 func newServe() *cobra.Command {
@@ -55,41 +51,25 @@ func serve(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	metrics := web.NewMetrics(version)
-	decoders := newDecoders(s, log)
-	defer closing(&err, decoders.Close)
-	ai := hub.NewAI(loadEngines(s, metrics, log), log)
-	defer closing(&err, ai.Close)
-	h, err := hub.New(hub.Config{
-		Dir: s.data, Timeline: timeline.New(timeline.NewMemory()), Decoders: decoders, AI: ai,
-		Limits: s.limits, OnResult: metrics.ObserveResult, Logger: log,
-	})
+	p, err := build(s, log)
+	defer closing(&err, p.close)
+	defer stop() // the engines may still be loading
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	defer closing(&err, h.Close)
-	metrics.Watch(h)
-	face, err := web.New(web.Config{
-		Hub: h, Hosts: s.hosts, Origins: s.origins, Metrics: metrics, Version: version, Logger: log,
-	})
-	if err != nil {
-		return errors.Join(&usageError{err}, listener.Close())
-	}
-	server := newServer(face, log)
+	server := newServer(p.face, log)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	log.Info("serving", "url", "http://"+listener.Addr().String(), "data", s.data, "version", version)
-	loading := make(chan struct{})
-	go func() { defer close(loading); ai.Run(ctx) }()
-	defer func() { <-loading }()
+	p.load(ctx)
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve: %w", err)
 	case <-ctx.Done():
 	}
 	stop() // a second signal ends the program at once
-	log.Info("stopping", "why", context.Cause(ctx).Error(), "sessions", h.Running())
-	return drain(s, h, server, face, log)
+	log.Info("stopping", "why", context.Cause(ctx).Error(), "sessions", p.hub.Running())
+	return drain(s, p, server, log)
 }
 
 // newServer sets the limits that net/http leaves open.
@@ -101,9 +81,9 @@ func newServer(h http.Handler, log *slog.Logger) *http.Server {
 }
 
 // drain lets running sessions finish, within limits, and says what was lost.
-func drain(s *settings, h *hub.Hub, server *http.Server, face *web.Server, log *slog.Logger) error {
+func drain(s *settings, p *parts, server *http.Server, log *slog.Logger) error {
 	begun := time.Now()
-	h.BeginDrain() // readiness off, no new sessions
+	p.hub.BeginDrain() // readiness off, no new sessions
 	time.Sleep(s.drainDelay)
 	ctx, cancel := context.WithTimeout(context.Background(), s.drainTimeout)
 	defer cancel()
@@ -115,12 +95,12 @@ func drain(s *settings, h *hub.Hub, server *http.Server, face *web.Server, log *
 		defer cancel()
 		shut <- server.Shutdown(after)
 	}()
-	lost := h.Drain(ctx)
+	lost := p.hub.Drain(ctx)
 	err := <-shut
 	if err != nil {
 		err = errors.Join(fmt.Errorf("stop serving: %w", err), server.Close())
 	}
-	face.Wait()
+	p.face.Wait()
 	if lost.Sessions > 0 {
 		log.Warn("sessions were cut off", "lost", lost)
 	}
