@@ -36,6 +36,7 @@ func startHub(ctx context.Context, o options) (_ *hub, err error) {
 		return nil, err
 	}
 	args := append([]string{"serve", "--listen", "127.0.0.1:0", "--data", data, "--log-format", "json", "--ort-library", o.library}, o.args...)
+	//nolint:gosec // G204: the operator names the program
 	h := &hub{cmd: exec.Command(o.program, args...), data: data, gone: make(chan error, 1)}
 	log, err := h.cmd.StderrPipe()
 	if err != nil {

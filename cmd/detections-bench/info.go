@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -90,38 +91,70 @@ func (b *bench) infoPictures(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var took sample
+	var times stages
 	for i := range pictures + 5 {
 		begin := time.Now()
-		if err := b.detect(ctx, picture); err != nil {
+		t, err := b.detect(ctx, picture)
+		if err != nil {
 			return err
 		}
 		if i >= 5 { // connections, memory
-			took.addMS(time.Since(begin))
+			times.add(t, time.Since(begin))
 		}
 	}
-	b.out.table("", [][]string{
-		{fmt.Sprintf("POST /detect, %d pictures one after another, ms", pictures), "p50", "p99"},
-		{"frame.jpg", fmt.Sprintf("%.1f", took.median()), fmt.Sprintf("%.1f", took.quantile(0.99))},
-	})
+	b.out.table("", times.rows(fmt.Sprintf("POST /detect, %d pictures one after another, ms", pictures), "answer", 0.99))
 	return nil
 }
 
-func (b *bench) detect(ctx context.Context, picture []byte) error {
+// stages are the timings of results, and what the client saw.
+type stages struct {
+	receive, decode, queue, infer, total, client sample
+}
+
+func (s *stages) add(t wire.Timing, client time.Duration) {
+	s.receive.addMS(time.Duration(t.Receive))
+	s.decode.addMS(time.Duration(t.Decode))
+	s.queue.addMS(time.Duration(t.Queue))
+	s.infer.addMS(time.Duration(t.Infer))
+	s.total.addMS(time.Duration(t.Total))
+	if client > 0 {
+		s.client.addMS(client)
+	}
+}
+
+func (s *stages) rows(title, client string, high float64) [][]string {
+	rows := [][]string{{title, "p50", fmt.Sprintf("p%.0f", 100*high)}}
+	for _, stage := range []struct {
+		name string
+		s    sample
+	}{{"receive", s.receive}, {"decode", s.decode}, {"queue", s.queue}, {"infer", s.infer}, {"total", s.total}, {client, s.client}} {
+		if len(stage.s) > 0 {
+			rows = append(rows, []string{stage.name, fmt.Sprintf("%.1f", stage.s.median()), fmt.Sprintf("%.1f", stage.s.quantile(high))})
+		}
+	}
+	return rows
+}
+
+func (b *bench) detect(ctx context.Context, picture []byte) (wire.Timing, error) {
+	var answer wire.Picture
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, b.hub.url+"/detect", bytes.NewReader(picture))
 	if err != nil {
-		return err
+		return answer.Timing, err
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return err
+		return answer.Timing, err
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
+	switch {
+	case err != nil:
+	case resp.StatusCode != http.StatusOK:
 		err = fmt.Errorf("POST /detect: %s: %.200s", resp.Status, text)
+	default:
+		err = json.Unmarshal(text, &answer)
 	}
-	return err
+	return answer.Timing, err
 }
 
 // infoTiming is where the time of results goes when the upload takes as long as the video.
@@ -137,22 +170,15 @@ func (b *bench) infoTiming(ctx context.Context) error {
 	defer s.stop()
 	fed := make(chan error, 1)
 	go func() { fed <- (&pacer{rate: c.rate()}).run(ctx, s, c.bytes) }()
-	stages := []string{"receive", "decode", "queue", "infer", "total"}
-	times := make([]sample, len(stages))
+	var times stages
 	for m := range s.messages {
 		if m.Type == wire.TypeDetections {
-			for i, d := range []wire.Millis{m.Timing.Receive, m.Timing.Decode, m.Timing.Queue, m.Timing.Infer, m.Timing.Total} {
-				times[i].addMS(time.Duration(d))
-			}
+			times.add(m.Timing, 0)
 		}
 	}
 	if err := errors.Join(<-fed, s.err); err != nil {
 		return err
 	}
-	rows := [][]string{{fmt.Sprintf("%s at its own rate, %d results, ms", c.name, len(times[0])), "p50", "p95"}}
-	for i, stage := range stages {
-		rows = append(rows, []string{stage, fmt.Sprintf("%.1f", times[i].median()), fmt.Sprintf("%.1f", times[i].quantile(0.95))})
-	}
-	b.out.table("", rows)
+	b.out.table("", times.rows(fmt.Sprintf("%s at its own rate, %d results, ms", c.name, len(times.total)), "", 0.95))
 	return nil
 }

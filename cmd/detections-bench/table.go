@@ -19,7 +19,10 @@ func (p printer) line(format string, args ...any) { fmt.Fprintf(p.w, format+"\n"
 
 // table prints rows in columns; the first row is the head.
 func (p printer) table(title string, rows [][]string) {
-	p.line("\n%s", title)
+	p.line("")
+	if title != "" {
+		p.line("%s", title)
+	}
 	var width []int
 	for _, row := range rows {
 		for i, cell := range row {
