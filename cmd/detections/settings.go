@@ -105,7 +105,7 @@ func (s *settings) validate() error {
 		atLeast("max-picture", s.limits.Picture, 1), atLeast("window", s.limits.Window, 64<<10),
 		atLeast("max-message", s.limits.Message, 4<<10), atLeast("linger", int64(s.limits.Linger), int64(time.Millisecond)),
 		atLeast("retention", int64(s.limits.Retention), int64(time.Second)), atLeast("max-kept", int64(s.limits.Kept), 1),
-		atLeast("warm-workers", int64(s.warmWorkers), 0), atLeast("drain-delay", int64(s.drainDelay), 0),
+		atLeast("warm-workers", int64(s.warmWorkers), 1), atLeast("drain-delay", int64(s.drainDelay), 0),
 		atLeast("drain-timeout", int64(s.drainTimeout), 0),
 	}
 	for _, p := range s.providers {
