@@ -71,10 +71,10 @@ func (s *Server) noRoute(w http.ResponseWriter, r *http.Request, mux *http.Serve
 			allowed = append(allowed, method)
 		}
 	}
-	status, detail := http.StatusNotFound, fmt.Sprintf("there is no %s %s; GET / lists what there is", r.Method, r.URL.Path)
+	status, detail := http.StatusNotFound, fmt.Sprintf("there is no %.20s %.100s; GET / lists what there is", r.Method, r.URL.Path)
 	if allow := strings.Join(allowed, ", "); allow != "" {
 		w.Header().Set("Allow", allow)
-		status, detail = http.StatusMethodNotAllowed, fmt.Sprintf("%s does not take %s; it takes %s", r.URL.Path, r.Method, allow)
+		status, detail = http.StatusMethodNotAllowed, fmt.Sprintf("%.100s does not take %.20s; it takes %s", r.URL.Path, r.Method, allow)
 	}
 	writeJSON(w, typeProblem, status, problem{
 		Type: "about:blank", Title: http.StatusText(status), Status: status, Code: wire.BadMessage, Detail: detail,

@@ -82,8 +82,13 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, err)
 		return
 	}
-	id := r.URL.Query().Get("session")
-	if id == "" {
+	q := r.URL.Query()
+	id := q.Get("session")
+	switch {
+	case id == "" && q.Has("media"):
+		s.refuse(w, r, wire.Errorf(wire.BadMessage, "media: this hub does not find sessions by their media; give ?session=, which GET /v1/sessions lists"))
+		return
+	case id == "":
 		s.tail(w, r, principal)
 		return
 	}
