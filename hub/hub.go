@@ -222,7 +222,7 @@ func (h *Hub) live(e *entry, sp *spool.Spool) {
 	}
 	st := e.Status()
 	h.log.Info("session ended", "session", e.ID(), "principal", e.Principal(), "bytes", st.Received, "events", st.Offset,
-		"inferred", st.Accounting.Inferred, "skipped", st.Accounting.Skipped, "dur", time.Since(st.Created).Round(time.Millisecond), "err", err)
+		"outcome", st.End.Outcome, "code", st.End.Code, "inferred", st.Accounting.Inferred, "skipped", st.Accounting.Skipped, "dur", time.Since(st.Created).Round(time.Millisecond), "err", err)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.running--

@@ -64,6 +64,9 @@ func TestE2EKilledDecoder(t *testing.T) {
 	if end.Outcome != "failed" || end.Code != "decode_failed" || !strings.Contains(end.Message, "killed") {
 		t.Errorf("the victim's end: %+v", end)
 	}
+	if l := p.await("session ended"); l["session"] != id || l["outcome"] != "failed" || l["code"] != "decode_failed" {
+		t.Errorf("log: %v", l)
+	}
 	if end := other.rest(whole[half:]); end.Outcome != "done" || end.Accounting.Decoded != 100 || end.Accounting.Inferred != 10 {
 		t.Errorf("the other's end: %+v", end)
 	}
