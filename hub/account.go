@@ -146,7 +146,19 @@ func (a appender) Write(p []byte) (int, error) { return len(p), a.Append(p) }
 func (h *Hub) Running() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.running
+	return h.runningLocked()
+}
+
+// runningLocked does not count a session whose clients were told of its end, even if
+// it is still being tidied up: they may begin the next one at once.
+func (h *Hub) runningLocked() int {
+	n := 0
+	for _, e := range h.listLocked() {
+		if e.Status().End == nil {
+			n++
+		}
+	}
+	return n
 }
 
 // NotReady says why new work should not be sent here; nothing: it should.

@@ -83,7 +83,6 @@ type Hub struct {
 	sessions map[string]*entry
 	keys     map[string]string // principal and idempotency key → session
 	ended    []*entry          // oldest first
-	running  int
 	totals   totals
 }
 
@@ -157,8 +156,8 @@ func (h *Hub) admit() error {
 	switch {
 	case h.IsDraining():
 		return wire.Errorf(wire.Draining, "the hub is shutting down and takes no new sessions; try again in a moment")
-	case h.running >= h.limits.Sessions:
-		return wire.Errorf(wire.Overloaded, "%d sessions are running, which is the limit; try again when one has ended", h.running)
+	case h.runningLocked() >= h.limits.Sessions:
+		return wire.Errorf(wire.Overloaded, "the limit of running sessions, %d, is reached; try again when one has ended", h.limits.Sessions)
 	}
 	return nil
 }
@@ -199,7 +198,6 @@ func (h *Hub) create(ctx context.Context, principal string, m wire.Start) (*entr
 	if e.key != "" {
 		h.keys[e.key] = id
 	}
-	h.running++
 	h.work.Go(func() {
 		defer writer.Close()
 		h.live(e, sp)
@@ -225,7 +223,6 @@ func (h *Hub) live(e *entry, sp *spool.Spool) {
 		"outcome", st.End.Outcome, "code", st.End.Code, "inferred", st.Accounting.Inferred, "skipped", st.Accounting.Skipped, "dur", time.Since(st.Created).Round(time.Millisecond), "err", err)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.running--
 	h.totals.add(st.Accounting)
 	e.endedAt = time.Now()
 	h.ended = append(h.ended, e)

@@ -261,7 +261,7 @@ func TestUploadsAtTheLimit(t *testing.T) {
 	up := s.upload("/detect/video")
 	up.send(video(1))
 	in := s.events(up.answer())
-	s.problem(s.do("POST", "/detect/video", bytes.NewReader(video(1))), 503, wire.Overloaded, "which is the limit")
+	s.problem(s.do("POST", "/detect/video", bytes.NewReader(video(1))), 503, wire.Overloaded, "the limit of running sessions, 1, is reached")
 	up.end()
 	in.untilEnd()
 	s.hub.BeginDrain()

@@ -304,6 +304,17 @@ func TestLimits(t *testing.T) {
 	c.closed(websocket.StatusMessageTooBig)
 }
 
+func TestTheNextSessionMayBeginAtTheEnd(t *testing.T) {
+	t.Parallel()
+	d := newDoor(t, options{limits: hub.Limits{Sessions: 1}})
+	for range 20 {
+		c := d.begin(t, `{"type":"start"}`)
+		c.send(video(1))
+		c.say(`{"type":"eof"}`)
+		c.until(wire.TypeEnd)
+	}
+}
+
 func TestNobodyComesBack(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t, options{limits: hub.Limits{Linger: 50 * time.Millisecond}})
