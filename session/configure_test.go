@@ -179,12 +179,14 @@ func TestChangeThatNoFrameFollowsStillComesBack(t *testing.T) {
 			r := begin(t, options{})
 			r.send(video(5))
 			synctest.Wait()
-			r.configure(wire.Configure{ID: "a", Sample: &wire.Sample{Every: 2}})
+			r.configure(wire.Configure{ID: "a", Detect: &wire.Detect{Threshold: new(0.3)}})
 			r.configure(wire.Configure{ID: "b", Sample: &wire.Sample{Every: 3}})
 			stop(r)
 			events, _ := r.finish()
 			if all := configured(events); len(all) != 3 || all[1].ID != "a" || all[2].ID != "b" || all[1].Frame != 5 || all[2].Frame != 5 {
 				t.Errorf("%s: configured %+v", name, all)
+			} else if all[2].Detect.Threshold != 0.3 {
+				t.Errorf("%s: the second change forgets the first: %+v", name, all[2])
 			}
 		})
 	}

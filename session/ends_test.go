@@ -167,7 +167,7 @@ func TestCancelAtEveryStage(t *testing.T) {
 				r.Cancel()
 				r.Cancel()
 				events, end := r.finish()
-				if end.Outcome != wire.Cancelled || end.Code != "" || r.Failure() != nil {
+				if end.Outcome != wire.Cancelled || end.Code != "" || end.MediaSHA256 != "" || r.Failure() != nil {
 					t.Errorf("end %+v", end)
 				}
 				if len(results(events)) != c.results || end.Accounting.Dropped["cancelled"] != c.dropped {

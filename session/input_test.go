@@ -5,6 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"detections/infer/infertest"
 	"detections/session/wire"
 )
 
@@ -94,9 +95,13 @@ func TestLingeringIsAStateThatWatchersSee(t *testing.T) {
 
 func TestNobodyIsWaitedForOnceAllBytesAreThere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := begin(t, options{})
+		r := begin(t, options{engines: []infertest.Config{{Price: infertest.Price{Run: time.Hour}}}})
 		r.upload(video(5))
+		synctest.Wait()
 		r.feeder.Detach()
+		if st := r.Status(); st.State != wire.Running {
+			t.Errorf("state %s", st.State)
+		}
 		if _, end := r.finish(); end.Outcome != wire.Done || r.Status().State != wire.Ended {
 			t.Errorf("end %+v", end)
 		}
@@ -126,6 +131,22 @@ func TestBytesAfterTheEndAreRefusedAndChangeNothing(t *testing.T) {
 		f.Detach()
 		if st := r.Status().State; st != wire.Ended {
 			t.Errorf("state %s", st)
+		}
+	})
+}
+
+// A decoder may have enough before the media ends; all bytes are taken nevertheless.
+func TestBytesAfterTheLastPictureBelongToTheMedia(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := begin(t, options{})
+		r.send("Kpz")
+		time.Sleep(time.Hour)
+		if st := r.Status(); st.State != wire.Running || st.Accounting.Inferred != 2 {
+			t.Errorf("status %+v", st)
+		}
+		r.upload("Kpp")
+		if _, end := r.finish(); end.Outcome != wire.Done || end.Bytes != 6 || end.Accounting.Decoded != 2 || end.MediaSHA256 == "" {
+			t.Errorf("end %+v", end)
 		}
 	})
 }

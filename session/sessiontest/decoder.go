@@ -7,6 +7,7 @@
 //	x  a unit that cannot be decoded
 //	!  the decoder process dies here
 //	#  the decoder stalls here
+//	z  the video is over; what follows is not read
 //	i  as the first byte: an index at the end is needed before decoding begins
 //
 // A video that begins with anything else is not supported. Picture n lies 40 ms
@@ -245,6 +246,8 @@ func (d *decoder) decode(c byte) (o media.Output, ready bool, err error) {
 		return o, false, &media.Error{Kind: media.ErrDecode, Message: "the decoder process was killed; the input may be damaged"}
 	case c == '#':
 		return o, false, &media.Error{Kind: media.ErrStalled, Message: "the decoder made no progress"}
+	case c == 'z':
+		return d.end()
 	case c == 'p' && !d.keys:
 		d.at += d.unit
 		d.stats.Undecoded.NoKeyframe++

@@ -64,6 +64,7 @@ func TestDecoderEndsAsTheVideoSays(t *testing.T) {
 		"Kppp":  {io.EOF, media.DecodeStats{Decoded: 4, Picked: 4}},
 		"pKxpx": {io.EOF, media.DecodeStats{Decoded: 2, Picked: 2, Undecoded: media.Undecoded{Corrupt: 2, NoKeyframe: 1}}},
 		"iKp":   {io.EOF, media.DecodeStats{Decoded: 2, Picked: 2}},
+		"Kpzp":  {io.EOF, media.DecodeStats{Decoded: 2, Picked: 2}},
 		"Kp!p":  {media.ErrDecode, media.DecodeStats{Decoded: 2, Picked: 2}},
 		"Kp#p":  {media.ErrStalled, media.DecodeStats{Decoded: 2, Picked: 2}},
 		"hello": {media.ErrUnsupported, media.DecodeStats{}},
