@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/bits"
 	"os"
 	"sync"
 	"time"
@@ -108,7 +109,11 @@ func (d *decoder) release(slot int) {
 	d.mu.Lock()
 	d.held &^= 1 << slot
 	d.next.released |= 1 << slot
-	d.tell()
+	// Half of the slots are told at a time: each message wakes the process, and
+	// what that costs the Go runtime was a fifth of the cost of decoding.
+	if d.held == 0 || bits.OnesCount64(d.next.released) >= d.ring.slots/2 {
+		d.tell()
+	}
 	d.mu.Unlock()
 	d.ring.drop()
 }

@@ -13,7 +13,7 @@ import (
 
 // Sizes of the shared memory of a job.
 const (
-	defaultSlots = 4
+	defaultSlots = 8
 	minSlots     = 2
 	maxRing      = 256 << 20
 	page         = 4096
