@@ -39,12 +39,12 @@ var ladder = map[string]string{
 
 	"web": "media infer session session/wire session/ws hub prometheus/client_golang",
 
-	"cmd/detections":       "media media/av media/worker infer infer/loader infer/ort session session/wire hub hub/timeline web spf13/cobra lmittmann/tint",
+	"cmd/detections":       "media media/av media/worker infer infer/loader infer/ort session session/wire session/client hub hub/timeline web spf13/cobra vbauerster/mpb lmittmann/tint",
 	"cmd/detections-bench": "media media/av media/worker media/spool infer infer/loader infer/ort session session/wire hub hub/timeline web coder/websocket",
 }
 
 // noted are dependencies that only the packages that list them may import.
-var noted = []string{"C", "go-astiav", "onnxruntime_go", "coder/websocket", "pion/", "prometheus/client_golang", "spf13/cobra", "lmittmann/tint"}
+var noted = []string{"C", "go-astiav", "onnxruntime_go", "coder/websocket", "pion/", "prometheus/client_golang", "spf13/cobra", "lmittmann/tint", "vbauerster/mpb"}
 
 type pkg struct {
 	ImportPath string

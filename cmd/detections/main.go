@@ -20,8 +20,7 @@ var version = "unknown"
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
-// run is the program: it returns the exit status, 0 for success, 1 for a failure
-// and 2 for a command line that makes no sense.
+// run is the program: it returns the exit status.
 func run(args []string, stdout, stderr io.Writer) int {
 	if isDecoder(args) {
 		return decode()
@@ -30,16 +29,18 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(context.Background())
+	cmd, err := root.ExecuteContextC(context.Background())
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintln(stderr, "detections:", err)
-	if _, usage := errors.AsType[*usageError](err); usage {
-		fmt.Fprintln(stderr, "Try 'detections --help'.")
-		return 2
+	status := statusOf(err)
+	if !errors.Is(err, errSaid) {
+		fmt.Fprintln(stderr, "detections:", err)
 	}
-	return 1
+	if status == exitUsage {
+		fmt.Fprintf(stderr, "Try '%s --help'.\n", cmd.CommandPath())
+	}
+	return status
 }
 
 // usageError is a command line or configuration that makes no sense.
@@ -53,26 +54,29 @@ func newRoot() *cobra.Command {
 		Short: "Realtime object detection in video, over WebSockets and HTTP",
 		Long: `Detections finds objects in video while it still arrives.
 
-Start the hub:
-  detections serve
+Find out what is in a video, without anything else:
+  detections detect --local video.mp4
 
-Send it a video, and watch the detections come back before the upload is over:
-  curl -T video.mp4 http://127.0.0.1:8080/detect/video
-Send it a picture:
-  curl --data-binary @picture.jpg http://127.0.0.1:8080/detect`,
+Or start the hub, and send it videos and pictures from anywhere:
+  detections serve
+  detections detect video.mp4 picture.jpg
+  curl -T video.mp4 http://127.0.0.1:8080/detect/video`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          noArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.AddCommand(newServe(), newSettings(), newVersion())
+	root.AddCommand(newServe(), newDetect(), newHealth(), newSettings(), newMan(), newVersion())
 	return root
 }
 
 func noArgs(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return &usageError{fmt.Errorf("%s: unexpected %q", cmd.CommandPath(), args[0])}
+	switch {
+	case len(args) > 0 && !cmd.HasParent():
+		return &usageError{fmt.Errorf("there is no command %q", args[0])}
+	case len(args) > 0:
+		return &usageError{fmt.Errorf("%s: unexpected %q", cmd.Name(), args[0])}
 	}
 	return nil
 }
