@@ -39,7 +39,9 @@ func TestEngineStages(t *testing.T) {
 			r := open(t, options{load: stages(fail)})
 			time.Sleep(500 * ms)
 			want := []hub.AIStatus{
-				{Availability: hub.None, Percent: -1}, {Availability: hub.Converting}, {Availability: hub.Converting, Percent: 50},
+				{Availability: hub.None, Percent: -1},
+				{Availability: hub.Converting},
+				{Availability: hub.Converting, Percent: 50},
 				{Availability: hub.Enabled, Percent: 100, Model: infertest.Model().Ref(), Provider: "fake"},
 			}
 			if fail != nil {

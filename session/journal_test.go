@@ -75,8 +75,7 @@ func TestJournalFailure(t *testing.T) {
 func TestBytesAreAcknowledgedAfterTheyAreCommitted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		committed := make(chan int64)
-		var r *rig
-		r = begin(t, options{commit: func(n int64) error { committed <- n; return nil }})
+		r := begin(t, options{commit: func(n int64) error { committed <- n; return nil }})
 		acked := func() int64 { synctest.Wait(); return r.Status().Acked }
 		r.send(video(5))
 		if n := acked(); n != 0 || r.Unacked() != 5 {

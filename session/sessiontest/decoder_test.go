@@ -108,7 +108,9 @@ func TestDecoderWaitsForBytesSlotsAndTheIndex(t *testing.T) {
 			t.Errorf("without the index: %v", err)
 		}
 		d.Grow(6, true)
-		next() // the stream
+		if o, err := next(); err != nil || o.Stream == nil {
+			t.Errorf("output %+v, err %v", o, err)
+		}
 		o, err := next()
 		if err != nil || o.Frame.Index != 0 {
 			t.Fatalf("output %+v, err %v", o, err)
