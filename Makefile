@@ -33,6 +33,7 @@ setup: ## get and build what the program is built with, once
 setup-test: setup
 	@$(step) 'set-up: packages for tests' $(setup)/packages.sh test
 	@$(step) 'set-up: test media' $(setup)/testmedia.sh
+	@$(step) 'set-up: test clients' $(setup)/testclients.sh
 
 .PHONY: build
 build: setup ## build bin/detections

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -55,7 +56,9 @@ type pkg struct {
 
 func packages(t *testing.T) []pkg {
 	t.Helper()
-	out, err := exec.Command("go", "list", "-e", "-json=ImportPath,Doc,Imports,Name", "./...").Output()
+	cmd := exec.Command("go", "list", "-e", "-json=ImportPath,Doc,Imports,Name", "./...")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=1") // or some packages would be empty
+	out, err := cmd.Output()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -245,7 +245,7 @@ func (h *Hub) Resume(ctx context.Context, principal string, m wire.Resume) (*ses
 	if err != nil {
 		return nil, err
 	}
-	return h.attach(ctx, e, after, "", true)
+	return h.attach(ctx, e, after, m.Results, true)
 }
 
 // Watch attaches as a reader.

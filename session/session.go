@@ -163,7 +163,10 @@ func (s *Session) Run() error {
 
 // detect decodes and infers everything; its error is why the session failed.
 func (s *Session) detect() error {
-	b, err := s.cfg.Inference.Batcher(s.ctx, func() { s.setState(wire.WaitingForEngine) })
+	b, err := s.cfg.Inference.Batcher(s.ctx, func() {
+		s.setState(wire.WaitingForEngine)
+		s.markReady() // or an HTTP client would see nothing meanwhile
+	})
 	if err != nil {
 		return err
 	}

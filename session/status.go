@@ -68,8 +68,8 @@ func (s *Session) Changed() <-chan struct{} {
 // Done is closed when the session has ended.
 func (s *Session) Done() <-chan struct{} { return s.done }
 
-// Ready is closed when the input was recognised, its index is waited for, or the
-// session has ended: an HTTP door then knows which status to answer.
+// Ready is closed when the input was recognised, its index or an engine is waited
+// for, or the session has ended: an HTTP door then knows which status to answer.
 func (s *Session) Ready() <-chan struct{} { return s.ready }
 
 func (s *Session) setState(st wire.StateName) {

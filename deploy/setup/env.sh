@@ -3,7 +3,7 @@
 #
 # Runs the command with the environment that building and running takes: the Go
 # to use, FFmpeg's libraries, ONNX Runtime's library, and with --test the test
-# media. What is not there yet is made first. Without a command it prints the
+# media and what the printed clients need. What is not there yet is made first. Without a command it prints the
 # environment, for a shell:
 #
 #   eval "$(deploy/setup/env.sh --test)"
@@ -13,10 +13,12 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/lib.sh"
 
 media=
+clients=
 case "${1:-}" in
   -h | --help) usage && exit ;;
   --test)
     media=$("$here/testmedia.sh")
+    clients=$("$here/testclients.sh")
     shift
     ;;
   -*) die "unknown argument $1; see --help" ;;
@@ -30,6 +32,7 @@ set_up=(
   PKG_CONFIG_PATH="$ffmpeg/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}"
   ORT_LIBRARY="$ort"
   ${media:+DETECTIONS_TEST_MEDIA="$media"}
+  ${clients:+DETECTIONS_TEST_CLIENTS="$clients"}
 )
 if [[ $# -gt 0 ]]; then
   exec env "${set_up[@]}" "$@"

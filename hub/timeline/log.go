@@ -2,6 +2,7 @@ package timeline
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"sync"
 
@@ -14,6 +15,9 @@ const tailLength = 256
 
 // readBatch bounds what one Poll returns.
 const readBatch = 128
+
+// errDeleted is ErrUnknown in words for a client.
+var errDeleted = fmt.Errorf("%w: %w", ErrUnknown, wire.Errorf(wire.UnknownSession, "the session was deleted"))
 
 // Log is a Store with readers that follow.
 type Log struct {
@@ -210,7 +214,7 @@ func (t *tail) since(after uint64) (events []wire.Event, behind bool, changed <-
 	defer t.mu.Unlock()
 	switch first := t.offset + 1 - uint64(len(t.events)); {
 	case t.gone:
-		return nil, false, nil, ErrUnknown
+		return nil, false, nil, errDeleted
 	case after >= t.offset && t.ended:
 		return nil, false, nil, io.EOF
 	case after >= t.offset:

@@ -99,7 +99,7 @@ func Open(model []byte, m *infer.Model, opts Options) (infer.Engine, error) {
 				"max_batch", e.MaxBatch(), "threads", opts.Threads, "dur", time.Since(start))
 			return e, nil
 		}
-		log.Info("execution provider not used", "provider", name, "err", err)
+		log.Info("execution provider not used", "provider", name, "why", short(err))
 		failed = append(failed, fmt.Sprintf("%s: %v", name, err))
 	}
 	return nil, fmt.Errorf("open %s: no execution provider works: %s", m.Ref(), strings.Join(failed, "; "))
@@ -283,4 +283,13 @@ func (e *engine) Close() error {
 		f.free()
 	}
 	return errors.Join(errs...)
+}
+
+// short leaves out where in ONNX Runtime's source an error arose.
+func short(err error) string {
+	text := err.Error()
+	if _, why, found := strings.Cut(text, " : FAIL : "); found {
+		return why
+	}
+	return text
 }

@@ -43,7 +43,10 @@ func (s *Session) comeBack(lost error) (*conn, error) {
 		case s.outage.IsZero():
 			s.outage, s.attempt = now, 0
 		case now.Sub(s.outage) > s.c.cfg.Patience:
-			return nil, fmt.Errorf("%w: it was away for %v: %w", ErrUnreachable, s.c.cfg.Patience, lost)
+			if !errors.Is(lost, ErrUnreachable) {
+				lost = fmt.Errorf("%w: %w", ErrUnreachable, lost)
+			}
+			return nil, fmt.Errorf("%w; tried for %v", lost, s.c.cfg.Patience)
 		}
 		wait := max(s.retry, s.c.delay(s.attempt))
 		s.retry = 0

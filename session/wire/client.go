@@ -109,10 +109,11 @@ const MinThreshold = 0.01
 
 // Resume comes back as a session's feeder, after the event with this offset.
 type Resume struct {
-	Session string `json:"session"`
-	Token   string `json:"token"`
-	Epoch   string `json:"epoch"`
-	Offset  uint64 `json:"offset"`
+	Session string  `json:"session"`
+	Token   string  `json:"token"`
+	Epoch   string  `json:"epoch"`
+	Offset  uint64  `json:"offset"`
+	Results Results `json:"results,omitempty"`
 }
 
 // Watch attaches as a reader, after the event with this offset.
@@ -268,7 +269,7 @@ func (m *Resume) Validate() error {
 	if m.Session == "" || m.Token == "" {
 		return errors.New("session and token are required")
 	}
-	return nil
+	return m.Results.validate()
 }
 
 // Validate checks every field's range.

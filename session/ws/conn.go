@@ -78,6 +78,7 @@ func (c *conn) begin(ctx context.Context) error {
 		c.results.set(m.Results)
 		a, err = c.h.cfg.Hub.Start(ctx, c.principal, *m)
 	case *wire.Resume:
+		c.results.set(m.Results)
 		a, err = c.h.cfg.Hub.Resume(ctx, c.principal, *m)
 	case *wire.Watch:
 		c.results.set(m.Results)

@@ -328,3 +328,39 @@ func TestNobodyComesBack(t *testing.T) {
 	}
 	w.closed(websocket.StatusNormalClosure)
 }
+
+func TestADeletedSessionTellsItsClients(t *testing.T) {
+	t.Parallel()
+	d := newDoor(t, options{})
+	c := d.begin(t, `{"type":"start"}`)
+	c.send(video(1))
+	c.untilThat("frame 0", func(m message) bool { return m.Type == wire.TypeDetections })
+	if err := d.hub.Delete(t.Context(), "tester", c.started.Session); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		m, err := c.read()
+		if err != nil {
+			if got := websocket.CloseStatus(err); got != 4505 && got != websocket.StatusNormalClosure {
+				t.Errorf("closed %v: %v", got, err)
+			}
+			return // the end event may have been read before the deletion
+		}
+		if m.Type == wire.TypeError && m.Code != wire.UnknownSession {
+			t.Errorf("error: %s", m.raw)
+		}
+	}
+}
+
+func TestResumeCanAskForNonEmptyResults(t *testing.T) {
+	t.Parallel()
+	d := newDoor(t, options{})
+	first := d.begin(t, `{"type":"start","detect":{"labels":["green"]}}`)
+	second := d.begin(t, fmt.Sprintf(`{"type":"resume","session":%q,"token":%q,"epoch":%q,"offset":0,"results":"nonempty"}`,
+		first.started.Session, first.started.Token, first.started.Epoch))
+	second.send(video(3))
+	second.say(`{"type":"eof"}`)
+	if end := second.until(wire.TypeEnd); end.Accounting.Inferred != 3 || len(second.events()) != 3 {
+		t.Errorf("%d events, end: %s", len(second.events()), end.raw)
+	}
+}

@@ -165,6 +165,11 @@ func (c *conn) broken(err error) *closing {
 		c.drainReplies() // the error message goes out before the close frame
 		return cl
 	}
+	if e, ok := errors.AsType[*wire.Error](err); ok {
+		if c.send(errorMessage(e, true)) == nil {
+			return fatal(e)
+		}
+	}
 	c.h.log.Debug("connection lost", "session", c.attached.Session.ID(), "err", err)
 	return &closing{}
 }
