@@ -98,9 +98,10 @@ func (h *Hub) listLocked() []*entry {
 
 // Picture finds the objects in one still picture.
 func (h *Hub) Picture(ctx context.Context, body io.Reader, d *wire.Detect) (wire.Picture, error) {
-	if h.IsDraining() {
-		return wire.Picture{}, wire.Errorf(wire.Draining, "the hub is shutting down; try again in a moment")
+	if err := h.enter(); err != nil {
+		return wire.Picture{}, err
 	}
+	defer h.leave()
 	sp, err := h.receive(body)
 	if err != nil {
 		return wire.Picture{}, err
@@ -115,6 +116,29 @@ func (h *Hub) Picture(ctx context.Context, body io.Reader, d *wire.Detect) (wire
 		h.cfg.OnResult(answer.Timing)
 	}
 	return answer, err
+}
+
+// enter says whether another picture may be worked on, and counts it in. It keeps
+// Close waiting until it has left.
+func (h *Hub) enter() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.IsDraining():
+		return wire.Errorf(wire.Draining, "the hub is shutting down; try again in a moment")
+	case h.pictures >= h.limits.Pictures:
+		return wire.Errorf(wire.Overloaded, "%d pictures are being worked on, which is the limit; try again in a moment", h.pictures)
+	}
+	h.pictures++
+	h.work.Add(1)
+	return nil
+}
+
+func (h *Hub) leave() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.pictures--
+	h.work.Done()
 }
 
 // receive reads a picture into memory.

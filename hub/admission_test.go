@@ -3,6 +3,7 @@ package hub_test
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -227,4 +228,22 @@ func TestSessionThatNobodyCouldAttachToEnds(t *testing.T) {
 			r.close()
 		})
 	}
+}
+
+func TestPicturesAreLimited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := open(t, options{limits: hub.Limits{Pictures: 1}})
+		body, late := io.Pipe()
+		first := make(chan error, 1)
+		go func() { _, err := r.Picture(t.Context(), body, nil); first <- err }()
+		synctest.Wait()
+		if _, err := r.Picture(t.Context(), strings.NewReader("x"), nil); code(err) != wire.Overloaded {
+			t.Errorf("a second picture: %v", err)
+		}
+		late.Close()
+		if err := <-first; code(err) != wire.UnsupportedMedia {
+			t.Errorf("the first: %v", err)
+		}
+		r.close()
+	})
 }

@@ -42,6 +42,7 @@ type Config struct {
 // Limits bound what clients can use.
 type Limits struct {
 	Sessions  int           // running at once
+	Pictures  int           // worked on at once
 	Bytes     int64         // of one session's media
 	Picture   int64         // bytes of one picture
 	Window    int64         // bytes beyond the last ack
@@ -53,14 +54,14 @@ type Limits struct {
 
 // DefaultLimits are in force where nothing else is configured.
 var DefaultLimits = Limits{
-	Sessions: 64, Bytes: 8 << 30, Picture: 32 << 20, Window: 8 << 20, Message: 1 << 20,
+	Sessions: 64, Pictures: 16, Bytes: 8 << 30, Picture: 32 << 20, Window: 8 << 20, Message: 1 << 20,
 	Linger: 10 * time.Minute, Retention: time.Hour, Kept: 1000,
 }
 
 func (l Limits) withDefaults() Limits {
 	d := DefaultLimits
 	return Limits{
-		Sessions: cmp.Or(l.Sessions, d.Sessions), Bytes: cmp.Or(l.Bytes, d.Bytes), Picture: cmp.Or(l.Picture, d.Picture),
+		Sessions: cmp.Or(l.Sessions, d.Sessions), Pictures: cmp.Or(l.Pictures, d.Pictures), Bytes: cmp.Or(l.Bytes, d.Bytes), Picture: cmp.Or(l.Picture, d.Picture),
 		Window: cmp.Or(l.Window, d.Window), Message: cmp.Or(l.Message, d.Message), Linger: cmp.Or(l.Linger, d.Linger),
 		Retention: cmp.Or(l.Retention, d.Retention), Kept: cmp.Or(l.Kept, d.Kept),
 	}
@@ -84,6 +85,7 @@ type Hub struct {
 	keys     map[string]string // principal and idempotency key → session
 	ended    []*entry          // oldest first
 	totals   totals
+	pictures int // being worked on
 }
 
 // entry is a session as the hub knows it.

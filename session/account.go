@@ -10,11 +10,12 @@ type dropReason uint8
 // Why a decoded frame was not inferred.
 const (
 	superseded dropReason = iota // live: a newer frame came before this one was taken
+	stale                        // live: it was older than the session's budget before it was taken
 	cancelled                    // the session was stopped before this one was taken
 	dropReasons
 )
 
-var dropNames = [dropReasons]string{"superseded", "cancelled"}
+var dropNames = [dropReasons]string{"superseded", "stale", "cancelled"}
 
 // engineError is the reason of frames that the engine could not infer.
 const engineError = "engine_error"

@@ -28,6 +28,7 @@ type input struct {
 	closed     bool        // the session ended; final or not, no bytes are taken
 	incomplete *wire.Error // why the input ended before the media did
 	linger     *time.Timer
+	lingers    int // absences of a feeder so far
 	marks      []mark
 }
 
@@ -146,14 +147,17 @@ func (f *Feeder) Detach() {
 	if in.final || in.closed {
 		return
 	}
-	in.linger = time.AfterFunc(in.s.cfg.Linger, in.abandon)
+	in.lingers++
+	nth := in.lingers
+	in.linger = time.AfterFunc(in.s.cfg.Linger, func() { in.abandon(nth) })
 	in.s.notifyChange()
 }
 
-// abandon ends an input to which no feeder came back.
-func (in *input) abandon() {
+// abandon ends an input to which no feeder came back. A timer that was too late to
+// be stopped belongs to an earlier absence.
+func (in *input) abandon(nth int) {
 	in.mu.Lock()
-	if in.feeder == nil {
+	if in.feeder == nil && in.lingers == nth {
 		in.end(wire.Errorf(wire.UploadIncomplete, "the connection was lost after %d bytes and nobody resumed within %v; results so far are kept",
 			in.s.cfg.Spool.Size(), in.s.cfg.Linger))
 	}

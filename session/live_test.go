@@ -32,6 +32,20 @@ func TestLiveInfersTheNewestFrameAndCountsTheOthers(t *testing.T) {
 	})
 }
 
+func TestLiveGivesNoLateAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := begin(t, options{
+			start: wire.Start{Mode: wire.Live, BudgetMS: 200}, decoders: sessiontest.Config{Cost: 10 * ms},
+			engines: []infertest.Config{{Price: infertest.Price{Run: time.Second}}},
+		})
+		r.upload(video(3)) // the third is complete at 30 ms, and the engine free at 1010 ms
+		events, end := r.finish()
+		if a := end.Accounting; len(frames(events)) != 1 || a.Dropped["superseded"] != 1 || a.Dropped["stale"] != 1 {
+			t.Errorf("end %+v", end)
+		}
+	})
+}
+
 func TestLiveHasOneFrameInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var running, most atomic.Int64

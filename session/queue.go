@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -60,6 +61,9 @@ type source struct{ *Session }
 func (s source) Take() (r infer.Request, more, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.mode == wire.Live && len(s.mailbox) > 0 && time.Since(s.mailbox[0].info.Ready) > s.budget() {
+		s.drop(stale) // better no answer than a late one
+	}
 	if !s.takeable() {
 		return infer.Request{}, false, false
 	}
@@ -69,6 +73,11 @@ func (s source) Take() (r infer.Request, more, ok bool) {
 	e.frame, e.taken = nil, true
 	s.inFlight++
 	return r, s.takeable(), true
+}
+
+// budget is how old a live frame may be when it is taken.
+func (s *Session) budget() time.Duration {
+	return time.Duration(cmp.Or(s.cfg.Start.BudgetMS, wire.DefaultBudget)) * time.Millisecond
 }
 
 // takeable says whether a runner may take a frame now. s.mu is held.

@@ -22,8 +22,5 @@ func decode() int {
 // newDecoders keeps decoder processes ready.
 func newDecoders(s *settings, log *slog.Logger) *worker.Pool {
 	// Pictures need decoders too, beside those of all sessions.
-	return worker.NewPool(worker.Config{Idle: s.warmWorkers, Max: s.limits.Sessions + picturesAtOnce, Log: log})
+	return worker.NewPool(worker.Config{Idle: s.warmWorkers, Max: s.limits.Sessions + s.limits.Pictures, Log: log})
 }
-
-// picturesAtOnce bounds the pictures that are decoded at a time.
-const picturesAtOnce = 16

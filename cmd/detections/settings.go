@@ -64,6 +64,7 @@ func (s *settings) flags() *pflag.FlagSet {
 	f.IntVar(&s.maxBatch, "max-batch", 0, "most images in one run of the engine; 0: what suits the provider")
 
 	f.IntVar(&s.limits.Sessions, "max-sessions", d.Sessions, "most sessions that run at once")
+	f.IntVar(&s.limits.Pictures, "max-pictures", d.Pictures, "most pictures that are worked on at once")
 	f.Var((*byteSize)(&s.limits.Bytes), "max-media", "most bytes of one session's media")
 	f.Var((*byteSize)(&s.limits.Picture), "max-picture", "most bytes of one picture")
 	f.Var((*byteSize)(&s.limits.Window), "window", "most bytes that a WebSocket client may send beyond the last ack")
@@ -101,7 +102,7 @@ func (s *settings) validate() error {
 		oneOf("log-level", s.logLevel, "debug", "info", "warn", "error"),
 		oneOf("log-format", s.logForm, "auto", "text", "json"),
 		atLeast("engines", int64(s.engines), 0), atLeast("threads", int64(s.threads), 1), atLeast("max-batch", int64(s.maxBatch), 0),
-		atLeast("max-sessions", int64(s.limits.Sessions), 1), atLeast("max-media", s.limits.Bytes, 1),
+		atLeast("max-sessions", int64(s.limits.Sessions), 1), atLeast("max-pictures", int64(s.limits.Pictures), 1), atLeast("max-media", s.limits.Bytes, 1),
 		atLeast("max-picture", s.limits.Picture, 1), atLeast("window", s.limits.Window, 64<<10),
 		atLeast("max-message", s.limits.Message, 4<<10), atLeast("linger", int64(s.limits.Linger), int64(time.Millisecond)),
 		atLeast("retention", int64(s.limits.Retention), int64(time.Second)), atLeast("max-kept", int64(s.limits.Kept), 1),
