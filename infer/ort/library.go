@@ -73,6 +73,11 @@ func load(path string) error {
 			return fmt.Errorf("%s: %w", path, err)
 		}
 	}
+	// Builds that Microsoft distributes report use to mobile.events.data.microsoft.com
+	// and keep a device id in the temporary folder, unless told not to before they are loaded.
+	if err := os.Setenv("ORT_DISABLE_TELEMETRY", "1"); err != nil {
+		return fmt.Errorf("switch telemetry off: %w", err)
+	}
 	onnx.SetSharedLibraryPath(path)
 	err := onnx.InitializeEnvironment(onnx.WithLogLevelWarning())
 	switch {
