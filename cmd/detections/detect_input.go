@@ -51,7 +51,7 @@ func (d *detector) find(args []string) (all []*input) {
 	for _, a := range args {
 		switch {
 		case a == "-":
-			add(&input{name: "-", out: "stdin", open: openStdin})
+			add(&input{name: "stdin", out: "stdin", open: openStdin})
 		case strings.HasPrefix(a, "http://"), strings.HasPrefix(a, "https://"):
 			add(&input{name: a, out: urlName(a), open: openURL})
 		default:

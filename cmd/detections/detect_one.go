@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -43,12 +44,17 @@ func (d *detector) one(ctx context.Context, in *input) {
 
 // account counts an input as done or failed.
 func (d *detector) account(in *input, sum *summary, err error, interrupted bool) {
-	switch {
-	case err == nil:
-		d.mu.Lock()
+	d.mu.Lock()
+	broken := d.broken != nil
+	if err == nil {
 		d.done++
-		d.mu.Unlock()
-	case interrupted:
+	}
+	d.mu.Unlock()
+	e, _ := errors.AsType[*wire.Error](err)
+	switch {
+	case err == nil, interrupted, broken: // that is said at the end
+	case e != nil && e.Code == wire.UnknownSession && sum.Frames > 0:
+		d.complain(in.name, fmt.Errorf("the hub was started anew and has forgotten this session after %d frames; the results so far are kept; run it again for all", sum.Frames))
 	case errors.Is(err, client.ErrUnreachable), errors.Is(err, client.ErrNotAHub):
 		if sum.Frames > 0 {
 			d.screen.err("%s: the hub was lost after %d frames; the results so far are kept", in.name, sum.Frames)
@@ -129,6 +135,7 @@ func (d *detector) video(ctx context.Context, in *input, whole io.Reader, r reco
 	}
 	defer s.Close()
 	found := map[int64]*wire.Detections{}
+	sum.video = true
 	for e := range s.Events() {
 		bar.event(e)
 		var err error
@@ -148,6 +155,7 @@ func (d *detector) video(ctx context.Context, in *input, whole io.Reader, r reco
 		case *client.Resumed:
 			if e.Discard {
 				*sum, found = *newSummary(in), map[int64]*wire.Detections{}
+				sum.video = true
 				err = r.discard()
 			}
 		}
@@ -174,6 +182,7 @@ type summary struct {
 	Engine  string
 	Took    time.Duration
 	Objects map[string]*object
+	video   bool
 	order   []string // labels, as they were first seen
 	saved   int
 	account *wire.Accounting

@@ -37,7 +37,7 @@ func (s *summary) text(bold func(string) string) string {
 	for _, label := range s.byCount() {
 		o := s.Objects[label]
 		fmt.Fprintf(&b, "  %-*s  %6d", wide, label, o.Count)
-		if s.account != nil { // a video
+		if s.video {
 			fmt.Fprintf(&b, "  in %d of %d frames, at most %d in one", o.Frames, s.Frames, o.Most)
 		}
 		fmt.Fprintf(&b, ", confidence up to %.2f\n", o.Best)
@@ -57,7 +57,7 @@ func (s *summary) size() string {
 	if s.Width > 0 {
 		fmt.Fprintf(&b, "%d×%d, ", s.Width, s.Height)
 	}
-	if s.account == nil && s.Outcome == wire.Done {
+	if !s.video && s.Outcome == wire.Done {
 		fmt.Fprintf(&b, "picture, %s", short(s.Took))
 		return b.String()
 	}
