@@ -14,6 +14,9 @@ type FrameInfo struct {
 	PTS time.Duration
 	// Width and Height are the picture's size in pixels after rotation.
 	Width, Height int
+	// Aspect is the width of a pixel divided by its height, after rotation, within
+	// MaxAspect either way; 0 means 1. Views show pictures with square pixels.
+	Aspect float32
 	// Key says that the picture came from a key packet.
 	Key bool
 	// KeyPTS is the time of the last key packet at or before this picture: where

@@ -59,13 +59,24 @@ type Geometry struct {
 //
 // For Letterbox the scale is r = min(W/w, H/h); the sides are rounded half up and
 // the margins are halved downwards, as NanoDet and the YOLO family do it.
-func (v View) Place(w, h int) Geometry {
+func (v View) Place(w, h int) Geometry { return v.PlaceShown(w, h, 1) }
+
+// MaxAspect bounds FrameInfo.Aspect, and 1/MaxAspect.
+const MaxAspect = 8
+
+// PlaceShown is Place for pictures whose pixels are not square. The rectangle has
+// the aspect in which the picture is shown; the source's pixels stay what they are.
+func (v View) PlaceShown(w, h int, aspect float32) Geometry {
 	g := Geometry{SourceW: w, SourceH: h, W: v.Width, H: v.Height}
 	if v.Fit == Stretch {
 		return g
 	}
-	r := min(float64(v.Width)/float64(w), float64(v.Height)/float64(h))
-	g.W = max(1, min(v.Width, int(float64(w)*r+0.5)))
+	shown := float64(w)
+	if aspect > 0 {
+		shown *= float64(aspect)
+	}
+	r := min(float64(v.Width)/shown, float64(v.Height)/float64(h))
+	g.W = max(1, min(v.Width, int(shown*r+0.5)))
 	g.H = max(1, min(v.Height, int(float64(h)*r+0.5)))
 	g.X, g.Y = (v.Width-g.W)/2, (v.Height-g.H)/2
 	return g

@@ -30,6 +30,9 @@ ort=$("$here/onnxruntime.sh")
 set_up=(
   PATH="${go%/*}:$PATH"
   PKG_CONFIG_PATH="$ffmpeg/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}"
+  # Go's build cache does not see that pkg-config answers differently now: another
+  # FFmpeg needs another flag, or the old one stays linked.
+  CGO_CPPFLAGS="-DDETECTIONS_FFMPEG_${ffmpeg##*-}${CGO_CPPFLAGS:+ $CGO_CPPFLAGS}"
   ORT_LIBRARY="$ort"
   ${media:+DETECTIONS_TEST_MEDIA="$media"}
   ${clients:+DETECTIONS_TEST_CLIENTS="$clients"}

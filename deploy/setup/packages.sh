@@ -17,7 +17,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 # path (with wildcards), is there, whoever installed it.
 declare -A groups=(
   [build]='
-    gcc=gcc libc6-dev=/usr/include/stdio.h make=make nasm=nasm pkg-config=pkg-config
+    gcc=gcc libc6-dev=/usr/include/stdio.h make=make nasm=nasm pkg-config=pkg-config meson=meson ninja-build=ninja
     zlib1g-dev=/usr/lib*/*/libz.a git=git curl=curl xz-utils=xz npm=npm
     ca-certificates=/etc/ssl/certs/ca-certificates.crt'
   [go]='golang-go=go'

@@ -37,6 +37,12 @@ make_media() {
   ff -i people.mp4 -vf 'select=eq(n\,40)' -frames:v 1 -q:v 2 -update 1 frame.jpg
   ff -i people.mp4 -vf 'select=eq(n\,40)' -frames:v 1 -update 1 frame.png
 
+  python3 -c 'import random; random.seed(7); open("archive.bin", "wb").write(random.randbytes(4096))'
+  containers
+  codecs
+  properties
+  pictures
+
   # Broken ones: 4 KiB of every 64 in the middle third overwritten; cut off.
   for file in people.mp4 people.ts; do
     damage "$file" "people-corrupt.${file##*.}"
@@ -49,6 +55,105 @@ make_media() {
   python3 -c 'import zipfile
 with zipfile.ZipFile("archive.zip", "w", zipfile.ZIP_DEFLATED) as z:
     z.writestr(zipfile.ZipInfo("text.txt"), "Not a video, just a line of text.\n")'
+}
+
+# containers: the same H.264 stream, and streams made above, in the other containers.
+containers() {
+  local annexb=(-c copy -bsf:v h264_mp4toannexb)
+  ff -i people.mp4 "${annexb[@]}" people.avi
+  ff -i people.mp4 -c copy people.flv
+  ff -i people.mp4 "${annexb[@]}" -muxrate 10M -f vob people.mpg
+  ff -i people.mp4 "${annexb[@]}" people.h264
+  ff -i people.mp4 -c copy people.mov
+  ff -i people-vp8.webm -c copy people-vp8.ivf
+  ff -i people-vp9.webm -c copy people-vp9.ivf
+}
+
+# codecs: the first two seconds, in every other codec.
+codecs() {
+  local two=(-t 2 -i people.mp4) q=(-q:v 3)
+  ff "${two[@]}" -c:v libx265 -preset ultrafast -x265-params log-level=error:pools=none:frame-threads=1:bframes=3 -tag:v hvc1 hevc.mp4
+  ff -i hevc.mp4 -c copy hevc.ts
+  ff -i hevc.mp4 -c copy hevc.mkv
+  ff -i hevc.mp4 -c copy -bsf:v hevc_mp4toannexb hevc.h265
+  ff "${two[@]}" -c:v libaom-av1 -usage realtime -cpu-used 8 -b:v 1M av1.mp4
+  ff -i av1.mp4 -c copy av1.ivf
+  ff -i av1.mp4 -c copy av1.obu
+  ff -i av1.mp4 -c copy av1.webm
+  ff "${two[@]}" -r 25 -c:v mpeg2video -bf 2 "${q[@]}" -f vob mpeg2.mpg
+  ff -i mpeg2.mpg -c copy mpeg2.ts
+  ff "${two[@]}" -r 25 -c:v mpeg1video -bf 2 "${q[@]}" -f mpeg mpeg1.mpg
+  ff "${two[@]}" -c:v mpeg4 -bf 2 "${q[@]}" mpeg4.avi
+  ff "${two[@]}" -c:v mpeg4 -bf 2 "${q[@]}" mpeg4.mp4
+  ff "${two[@]}" -c:v msmpeg4 "${q[@]}" msmpeg4v3.avi
+  ff "${two[@]}" -c:v mjpeg -pix_fmt yuvj420p "${q[@]}" mjpeg.avi
+  ff -i mjpeg.avi -c copy -f mjpeg mjpeg.mjpeg
+  ff -i people.mp4 -t 0.5 -vf scale=160:120 -c:v cinepak cinepak.avi
+  ff -i people.mp4 -t 1 -c:v ffv1 unknown-codec.mkv # not offered
+}
+
+# properties: what phones, cameras and recorders do to a video. All of two seconds.
+properties() {
+  local x264=(-c:v libx264 -preset ultrafast -crf 18) two=(-t 2 -i people.mp4) degrees
+  ff "${two[@]}" "${x264[@]}" plain.mp4
+  for degrees in 90 180 270; do # the players turn it clockwise by so much
+    ffmpeg -nostdin -v error -y -i plain.mp4 -c copy -fflags +bitexact -metadata:s:v "rotate=$((360 - degrees))" "rotated-$degrees.mp4"
+  done
+  ff "${two[@]}" -vf scale=427:319 -c:v libvpx-vp9 -deadline realtime -cpu-used 8 odd.webm
+  ff "${two[@]}" -vf scale=427:319,format=yuv444p "${x264[@]}" odd-444.mp4
+  ff "${two[@]}" -vf scale=384:576,setsar=2/1 "${x264[@]}" anamorphic.mp4
+  ff "${two[@]}" -vf 'select=not(eq(n\,3)+eq(n\,4)+eq(n\,9)+between(n\,12\,16))' -vsync vfr "${x264[@]}" vfr.mp4
+  ff -ss 1.05 -t 2 -i people.mp4 -c copy edit-list.mp4
+  ff -t 2 -i people.mp4 -c copy -output_ts_offset -0.55 -avoid_negative_ts disabled negative.mkv
+  ff -t 2 -i people.mp4 -c copy -output_ts_offset 95440.5 wraps.ts # 2^33/90000 s is 95443.7
+  ff "${two[@]}" -pix_fmt yuv420p10le "${x264[@]}" 10bit.mp4
+  ff "${two[@]}" -pix_fmt yuv420p10le -c:v libx265 -preset ultrafast -x265-params log-level=error:pools=none:frame-threads=1 10bit-hevc.mp4
+  ff "${two[@]}" -pix_fmt yuv444p "${x264[@]}" 444.mp4
+  ff "${two[@]}" -vf scale=out_color_matrix=bt601:out_range=full -color_range pc -colorspace smpte170m "${x264[@]}" full-601.mp4
+  ff "${two[@]}" -vf scale=out_color_matrix=bt709:out_range=limited -color_range tv -colorspace bt709 "${x264[@]}" limited-709.mp4
+  ff "${two[@]}" -vf scale=out_color_matrix=bt709:out_range=full -color_range pc -colorspace bt709 "${x264[@]}" full-709.mp4
+  ff "${two[@]}" -vf tinterlace=interleave_top -flags +ildct+ilme "${x264[@]}" interlaced.ts
+  printf '1\n00:00:00,000 --> 00:00:02,000\nwords\n' >words.srt
+  ff -f lavfi -i testsrc=size=160x120:rate=10:duration=2 "${two[@]}" -i words.srt -f lavfi -i sine=duration=2 \
+    -map 0 -map 1 -map 2 -map 3 -c:v libx264 -preset ultrafast -c:s srt -c:a aac -disposition:v:0 0 -disposition:v:1 default many-streams.mkv
+  ff "${two[@]}" -f lavfi -i testsrc=size=160x120:rate=10:duration=2 -map 1 -map 0 -c:v libx264 -preset ultrafast -f mpegts two-videos.ts
+  ff "${two[@]}" -c copy -bsf:v 'setts=pts=if(between(N\,8\,11)\,PREV_OUTPTS\,PTS):dts=if(between(N\,8\,11)\,PREV_OUTDTS\,DTS)' repeats.mkv || true
+  ff -i people.mp4 -t 2 -c copy -f mpegts two-seconds.ts
+  cat two-seconds.ts hevc.ts >joined-other.ts
+  cat two-seconds.ts two-seconds.ts >joined.ts
+  local file
+  for file in people.mp4 people.ts people.mkv people.avi people.flv people.mpg people.h264 people-vp8.ivf av1.obu mjpeg.mjpeg frame.jpg frame.png; do
+    { cat "$file" && head -c 3000 archive.bin; } >"garbage-$file"
+  done
+}
+
+# pictures: the other formats, the smallest and the largest, and orientation.
+pictures() {
+  ff -i frame.png -c:v libwebp -quality 95 frame.webp
+  ff -i frame.png -c:v libwebp -lossless 1 frame-lossless.webp
+  ff -i frame.png frame.bmp
+  ff -i frame.png frame.gif
+  ff -t 1 -i people.mp4 -vf scale=192:-2 animated.gif
+  ff -t 1 -i people.mp4 -vf scale=192:-2 -c:v libwebp_anim animated.webp
+  python3 - <<'END'
+import struct, zlib
+
+def png(name, side):
+    chunk = lambda kind, b: struct.pack(">I", len(b)) + kind + b + struct.pack(">I", zlib.crc32(kind + b))
+    rows = zlib.compress(bytes((1 + (side + 7) // 8) * side), 1)
+    with open(name, "wb") as f:
+        f.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)) + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
+
+png("1x1.png", 1)
+png("16384x16384.png", 16384)
+
+# EXIF orientation 6: to be turned clockwise by 90 degrees; 2: mirrored.
+jpeg = open("frame.jpg", "rb").read()
+for n in 6, 2:
+    tiff = b"MM\0*\0\0\0\x08\0\x01" + struct.pack(">HHIHH", 0x112, 3, 1, n, 0) + b"\0\0\0\0"
+    app1 = b"Exif\0\0" + tiff
+    open("orientation-%d.jpg" % n, "wb").write(jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(app1) + 2) + app1 + jpeg[2:])
+END
 }
 
 # ff runs ffmpeg so that the same input makes the same bytes.
@@ -64,7 +169,7 @@ damage() {
 }
 
 key=$({
-  declare -f make_media ff damage
+  declare -f make_media containers codecs properties pictures ff damage
   sha256 "$clip"
   ffmpeg -version | head -n 1
 } | sha256sum | cut -c 1-12)

@@ -58,9 +58,11 @@ type decoder struct {
 	walk     media.IndexWalk
 	indexEnd int64 // a seekable MP4 is of no use before this byte
 
-	// Set by pick.
+	// Set by pick, and the decoder by the first packet.
+	chosen   bool
 	stream   int
 	timeBase astiav.Rational
+	codec    astiav.CodecID
 	cc       *astiav.CodecContext
 
 	pkt    *astiav.Packet
@@ -74,6 +76,7 @@ type decoder struct {
 	fields bool // there are interlaced pictures, or packets that are not shown
 	stats  media.DecodeStats
 	keys   keys
+	clock  clock
 	last   media.FrameInfo // of the latest picture, picked or not
 	lastNS time.Duration   // how long it lasts, as far as known
 	input  int64           // bytes that were needed so far
@@ -117,7 +120,7 @@ var errDone = errors.New("done")
 func (d *decoder) run() error {
 	err := d.decodeAll()
 	if err == nil {
-		err = d.send(nil)
+		err = d.drain()
 	}
 	if err != nil && !errors.Is(err, errDone) {
 		return err
@@ -145,6 +148,7 @@ func (d *decoder) decodeAll() error {
 		return err
 	}
 	d.info.Container = container
+	d.clock.kind = clockOf(container)
 	if id, ok := pictures[container]; ok {
 		return d.decodePicture(id)
 	}
@@ -193,9 +197,9 @@ func (d *decoder) readPackets() error {
 		switch {
 		case d.in.err != nil:
 			return d.in.err
-		case errors.Is(err, astiav.ErrEof) && d.cc != nil:
+		case errors.Is(err, astiav.ErrEof) && d.chosen:
 			return nil
-		case err != nil && d.cc != nil:
+		case err != nil && d.chosen:
 			// Damage that the demuxer cannot get over. What came before it counts.
 			d.stats.Undecoded.Corrupt++
 			d.host.Log("demuxing ended early: " + err.Error())
@@ -213,15 +217,26 @@ func (d *decoder) readPackets() error {
 
 // packet decodes one packet if it is of the chosen stream.
 func (d *decoder) packet() error {
-	if d.cc == nil {
+	if !d.chosen {
 		if err := d.findVideo(); err != nil {
 			return err
 		}
 	}
-	if d.cc == nil || d.pkt.StreamIndex() != d.stream {
+	if !d.chosen || d.pkt.StreamIndex() != d.stream {
 		return nil
 	}
+	if err := d.openStream(); err != nil {
+		return err
+	}
 	return d.send(d.pkt)
+}
+
+// drain takes the pictures that the decoder still has.
+func (d *decoder) drain() error {
+	if d.cc == nil {
+		return nil
+	}
+	return d.send(nil)
 }
 
 // findVideo chooses the stream to decode. Some containers show their streams only
@@ -249,6 +264,7 @@ func (d *decoder) send(pkt *astiav.Packet) error {
 			pts = pkt.Dts()
 		}
 		number := d.keys.sent(isKey, d.ns(pts))
+		d.clock.sent(number, d.ns(pkt.Dts()))
 		C.det_number_packet(*(**C.AVPacket)(unsafe.Pointer(pkt)), C.int64_t(number)) // its only field
 	}
 	if err := d.cc.SendPacket(pkt); err != nil {

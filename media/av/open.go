@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 	"unsafe"
 
 	"github.com/asticode/go-astiav"
@@ -37,20 +36,36 @@ var demuxers = map[string]string{
 	media.Matroska: "matroska",
 	media.WebM:     "matroska",
 	media.MPEGTS:   "mpegts",
+	media.MPEGPS:   "mpeg",
+	media.AVI:      "avi",
+	media.FLV:      "flv",
+	media.IVF:      "ivf",
+	media.OBU:      "obu",
+	media.H264:     "h264",
+	media.HEVC:     "hevc",
+	media.MJPEG:    "mjpeg",
 }
+
+// raw are the containers without time stamps: pictures are so far apart as
+// Job.FPS says, or the stream itself.
+var raw = []string{media.H264, media.HEVC, media.OBU, media.MJPEG}
 
 // pictures are the codecs of still pictures: one file is one access unit, for
 // which no demuxer is needed.
 var pictures = map[string]astiav.CodecID{
 	media.JPEG: astiav.CodecIDMjpeg,
 	media.PNG:  astiav.CodecIDPng,
+	media.WebP: astiav.CodecIDWebp,
+	media.BMP:  astiav.CodecIDBmp,
+	media.GIF:  astiav.CodecIDGif,
 }
 
 // codecs are the codecs that are offered, as far as this build of FFmpeg has them.
 var codecs = []astiav.CodecID{
-	astiav.CodecIDH264, astiav.CodecIDHevc, astiav.CodecIDVp8, astiav.CodecIDVp9,
+	astiav.CodecIDH264, astiav.CodecIDHevc, astiav.CodecIDAv1, astiav.CodecIDVp8, astiav.CodecIDVp9,
 	astiav.CodecIDMpeg4, astiav.CodecIDMpeg2Video, astiav.CodecIDMpeg1Video,
 	astiav.CodecIDMsmpeg4V3, astiav.CodecIDCinepak, astiav.CodecIDMjpeg, astiav.CodecIDPng,
+	astiav.CodecIDWebp, astiav.CodecIDBmp, astiav.CodecIDGif,
 }
 
 func refuse(kind error, format string, args ...any) error {
@@ -85,6 +100,8 @@ func (d *decoder) recognise() (string, error) {
 		}
 		s := media.Sniff(head[:n], d.in.final)
 		switch {
+		case s.Container == media.JPEG && !d.job.Picture:
+			return d.oneOrMany()
 		case s.Container != "":
 			return s.Container, nil
 		case d.in.final && n == 0:
@@ -95,6 +112,26 @@ func (d *decoder) recognise() (string, error) {
 			return "", refuse(media.ErrUnsupported, "the input is of no known format; %s", offered())
 		}
 		if err := d.in.await(int64(n)); err != nil {
+			return "", err
+		}
+	}
+}
+
+// oneOrMany tells a JPEG picture from a stream of them: the next picture begins
+// right behind the first.
+func (d *decoder) oneOrMany() (string, error) {
+	var w media.JPEGWalk
+	for {
+		many, need, err := w.Walk(d.in.file, d.in.size)
+		switch {
+		case err != nil:
+			return "", refuse(media.ErrInput, "reading the input failed: %v", err)
+		case many:
+			return media.MJPEG, nil
+		case need == 0, d.in.final, need > maxPicture:
+			return media.JPEG, nil
+		}
+		if err := d.in.awaitSize(need); err != nil {
 			return "", err
 		}
 	}
@@ -140,7 +177,7 @@ func (d *decoder) openFormat(name string, seekable bool) error {
 	}
 	d.fc = astiav.AllocFormatContext()
 	d.seekable = seekable
-	if e := C.det_set_input(d.raw(), C.uintptr_t(d.inHandle), readBuffer, boolInt(seekable)); e < 0 {
+	if e := C.det_set_input(d.raw(), C.uintptr_t(d.inHandle), readBuffer, boolInt(seekable), boolInt(d.fillIn())); e < 0 {
 		return refuse(media.ErrDecode, "opening the input: %v", astiav.Error(e))
 	}
 	d.pb = C.det_input(d.raw())
@@ -164,6 +201,14 @@ func (d *decoder) openFormat(name string, seekable bool) error {
 	return nil
 }
 
+// fillIn says whether the demuxer may infer times. In a transport or program stream
+// a picture may lack its own; FFmpeg, which does not know the order of pictures
+// before it has looked at many, would take the time of decoding. Ours counts on from
+// the picture before.
+func (d *decoder) fillIn() bool {
+	return d.info.Container != media.MPEGTS && d.info.Container != media.MPEGPS
+}
+
 // raw is the AVFormatContext, for which astiav has no accessor: its only field.
 func (d *decoder) raw() *C.AVFormatContext {
 	return *(**C.AVFormatContext)(unsafe.Pointer(d.fc))
@@ -184,127 +229,6 @@ func (d *decoder) because(err error, what string) error {
 		return refuse(media.ErrDecode, "%s: the upload ended within it", what)
 	}
 	return refuse(media.ErrDecode, "%s: %v", what, err)
-}
-
-// pick chooses the video stream to decode and opens its decoder: not a cover
-// picture; the default one, else the largest, else the first. found is false if
-// there is none so far.
-func (d *decoder) pick() (found bool, err error) {
-	best, score := -1, -1
-	streams := d.fc.Streams()
-	for i, st := range streams {
-		p := st.CodecParameters()
-		if p.MediaType() != astiav.MediaTypeVideo || decoderOf(p.CodecID()) == nil || C.det_is_cover(d.raw(), C.int(i)) != 0 {
-			continue
-		}
-		s := p.Width() * p.Height()
-		if C.det_is_default(d.raw(), C.int(i)) != 0 {
-			s += 1 << 40
-		}
-		if s > score {
-			best, score = i, s
-		}
-	}
-	if best < 0 {
-		return false, nil
-	}
-	for i, st := range streams {
-		if i != best {
-			st.SetDiscard(astiav.DiscardAll)
-		}
-	}
-	p := streams[best].CodecParameters()
-	if int64(p.Width())*int64(p.Height()) > maxPixels {
-		return true, refuse(media.ErrTooLarge, "the pictures are %d×%d pixels; at most %d in all are decoded", p.Width(), p.Height(), maxPixels)
-	}
-	d.stream, d.timeBase = best, streams[best].TimeBase()
-	d.describe(streams[best])
-	return true, d.openCodec(p.CodecID(), p)
-}
-
-// openCodec opens a decoder; p, if there is one, says what the header says.
-func (d *decoder) openCodec(id astiav.CodecID, p *astiav.CodecParameters) error {
-	d.info.Codec = id.Name()
-	codec := decoderOf(id)
-	if codec == nil {
-		return refuse(media.ErrUnsupported, "this build has no decoder for %s", id.Name())
-	}
-	d.cc = astiav.AllocCodecContext(codec)
-	if p != nil {
-		if err := p.ToCodecContext(d.cc); err != nil {
-			return d.because(err, "the "+d.info.Codec+" stream cannot be set up")
-		}
-	}
-	d.cc.SetTimeBase(d.timeBase)
-	C.det_limit_codec((*C.AVCodecContext)(d.cc.UnsafePointer()), boolInt(d.strict(id)))
-	if err := d.cc.Open(codec, nil); err != nil {
-		return d.because(err, "the "+d.info.Codec+" decoder cannot be opened")
-	}
-	return nil
-}
-
-// strict says whether the decoder must assume the largest reordering that a stream
-// may have if the stream does not tell. MP4 tells; for H.264 elsewhere FFmpeg would
-// guess too low and give the first pictures in the wrong order. A live feed has no
-// reordering, and no time to wait for it.
-func (d *decoder) strict(id astiav.CodecID) bool {
-	return id == astiav.CodecIDH264 && !d.job.Live && d.info.Container != media.MP4
-}
-
-// describe takes over what the header says of the stream's length and frame rate.
-func (d *decoder) describe(st *astiav.Stream) {
-	switch us := d.fc.Duration(); {
-	case us > 0:
-		d.info.Duration = time.Duration(us) * time.Microsecond
-	case d.info.Container == media.MP4 && st.Duration() > 0 && !d.walk.Fragmented(d.in.file):
-		d.info.Duration = d.ns(st.Duration())
-	}
-	rate := st.AvgFrameRate()
-	if rate.Num() == 0 || rate.Den() == 0 {
-		rate = st.RFrameRate()
-	}
-	switch n := st.NbFrames(); {
-	case rate.Num() > 0 && rate.Den() > 0:
-		d.info.FrameRate = rate.Float64()
-	case n > 0 && d.info.Duration > 0:
-		d.info.FrameRate = float64(n) / d.info.Duration.Seconds()
-	}
-}
-
-// noVideo says what is there instead of a video stream.
-func (d *decoder) noVideo() error {
-	var found []string
-	for _, st := range d.fc.Streams() {
-		p := st.CodecParameters()
-		article := "a "
-		if p.MediaType() == astiav.MediaTypeAudio {
-			article = "an "
-		}
-		found = append(found, fmt.Sprintf("%s%s stream (%s)", article, p.MediaType(), p.CodecID().Name()))
-	}
-	if len(found) == 0 {
-		return refuse(media.ErrDecode, "the %s input has no streams", d.info.Container)
-	}
-	return refuse(media.ErrUnsupported, "the input has %s but no video that can be decoded; %s",
-		strings.Join(found, " and "), offered())
-}
-
-func decoderOf(id astiav.CodecID) *astiav.Codec {
-	if !slices.Contains(codecs, id) {
-		return nil
-	}
-	return astiav.FindDecoder(id)
-}
-
-// codecNames are the names of the codecs, or of the decoders, that are offered.
-func codecNames(name func(astiav.CodecID, *astiav.Codec) string) []string {
-	var names []string
-	for _, id := range codecs {
-		if c := astiav.FindDecoder(id); c != nil {
-			names = append(names, name(id, c))
-		}
-	}
-	return names
 }
 
 func boolInt(b bool) C.int {

@@ -6,7 +6,6 @@ package av
 import "C"
 
 import (
-	"math"
 	"time"
 
 	"detections/media"
@@ -16,15 +15,16 @@ import (
 func (d *decoder) picture() error {
 	var p C.det_picture
 	C.det_describe((*C.AVFrame)(d.frame.UnsafePointer()), rational(d.timeBase), &p)
-	w, h := int(p.width), int(p.height)
+	w, h, aspect := int(p.width), int(p.height), d.aspect()
 	if p.rotation == 90 || p.rotation == 270 {
-		w, h = h, w
+		w, h, aspect = h, w, 1/aspect
 	}
 	d.keys.received(int64(p.packet))
 	d.fields = d.fields || p.interlaced != 0
 	if !d.told {
 		d.told = true
 		d.info.Width, d.info.Height, d.info.Rotation = w, h, int(p.rotation)
+		d.clock.begin(d)
 		if err := d.host.Put(media.Output{Stream: &d.info}, d.stats); err != nil {
 			return err
 		}
@@ -35,13 +35,13 @@ func (d *decoder) picture() error {
 	d.input = max(d.input, d.tell())
 	pts := d.time(&p)
 	d.last = media.FrameInfo{
-		Index: d.stats.Decoded, PTS: pts, Width: w, Height: h,
-		Key: p.key != 0, KeyPTS: d.keys.before(pts), Input: d.input,
+		Index: d.stats.Decoded, PTS: pts, Width: w, Height: h, Aspect: aspect,
+		Key: p.key != 0, KeyPTS: d.keyTime(pts, p.key != 0), Input: d.input,
 	}
 	d.stats.Decoded++
 	d.stats.Undecoded.NoKeyframe = d.keys.undecoded(false)
 	if d.job.Picture || d.picker.Pick(pts) {
-		if err := d.deliver(int(p.rotation)); err != nil {
+		if err := d.deliver(turn(p.rotation, p.mirrored)); err != nil {
 			return err
 		}
 	}
@@ -51,25 +51,26 @@ func (d *decoder) picture() error {
 	return nil
 }
 
-// time is the picture's presentation time, or a guess if it has none.
-func (d *decoder) time(p *C.det_picture) time.Duration {
-	lasts := time.Duration(p.dur_ns)
-	if lasts <= 0 && d.info.FrameRate > 0 {
-		lasts = time.Duration(float64(time.Second) / d.info.FrameRate)
+// aspect is the width of a pixel divided by its height: what the container says,
+// else the stream. Still pictures are shown with square pixels everywhere.
+func (d *decoder) aspect() float32 {
+	if d.fc == nil {
+		return 1
 	}
-	pts := time.Duration(p.ns)
-	if p.ns == math.MinInt64 {
-		pts = 0
-		if d.stats.Decoded > 0 {
-			pts = d.last.PTS + d.lastNS
-		}
+	a := float32(C.det_aspect(d.raw(), C.int(d.stream), (*C.AVFrame)(d.frame.UnsafePointer())))
+	if !(a >= 1/float32(media.MaxAspect) && a <= media.MaxAspect) {
+		return 1
 	}
-	d.lastNS = lasts
-	return pts
+	return a
+}
+
+// turn is how the scaler is told an orientation.
+func turn(rotation, mirrored C.int) int {
+	return int(rotation + mirrored*C.DET_MIRRORED)
 }
 
 // deliver scales the picture into a slot and hands it over.
-func (d *decoder) deliver(rotation int) error {
+func (d *decoder) deliver(turn int) error {
 	begin := time.Now()
 	busy := begin.Sub(d.mark) - (d.in.waited - d.markWaited)
 	f := d.spare
@@ -82,7 +83,7 @@ func (d *decoder) deliver(rotation int) error {
 	d.spare = nil
 	begin = time.Now()
 	f.FrameInfo = d.last
-	if err := d.scaler.scale(d.frame, rotation, f); err != nil {
+	if err := d.scaler.scale(d.frame, turn, f); err != nil {
 		// A pixel format that cannot be converted: like a picture that did not decode.
 		d.spare = f
 		d.stats.Decoded--

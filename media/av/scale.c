@@ -78,20 +78,27 @@ static int prepare(det_scaler *s, const AVFrame *f, int dw, int dh)
 	return 0;
 }
 
-// copy_rotated turns a packed picture of 3-byte pixels clockwise.
-static void copy_rotated(const uint8_t *src, int src_stride, int rotation, uint8_t *dst, int stride, int w, int h)
+// copy_turned turns a packed picture of 3-byte pixels clockwise, after mirroring it
+// if need be; w x h is the size that it has then.
+static void copy_turned(const uint8_t *src, int src_stride, int turn, uint8_t *dst, int stride, int w, int h)
 {
-	for (int y = 0; y < h; y++) {
+	static const int cosine[4] = { 1, 0, -1, 0 }, sine[4] = { 0, 1, 0, -1 };
+	int quarters = turn / 90 % 4, flip = turn >= DET_MIRRORED ? -1 : 1;
+	// Which pixels of src lie one to the right, and one below, in dst.
+	ptrdiff_t right = 3 * flip * cosine[quarters] - (ptrdiff_t)src_stride * sine[quarters];
+	ptrdiff_t below = 3 * flip * sine[quarters] + (ptrdiff_t)src_stride * cosine[quarters];
+	if (right < 0)
+		src -= right * (w - 1);
+	if (below < 0)
+		src -= below * (h - 1);
+	for (int y = 0; y < h; y++, src += below) {
 		uint8_t *d = dst + (ptrdiff_t)y * stride;
-		const uint8_t *p;
-		ptrdiff_t step;
-		switch (rotation) {
-		case 90: p = src + (ptrdiff_t)(w - 1) * src_stride + y * 3, step = -src_stride; break;
-		case 180: p = src + (ptrdiff_t)(h - 1 - y) * src_stride + (w - 1) * 3, step = -3; break;
-		case 270: p = src + (h - 1 - y) * 3, step = src_stride; break;
-		default: memcpy(d, src + (ptrdiff_t)y * src_stride, (size_t)w * 3); continue;
+		const uint8_t *p = src;
+		if (right == 3) {
+			memcpy(d, p, (size_t)w * 3);
+			continue;
 		}
-		for (int x = 0; x < w; x++, d += 3, p += step)
+		for (int x = 0; x < w; x++, d += 3, p += right)
 			d[0] = p[0], d[1] = p[1], d[2] = p[2];
 	}
 }
@@ -108,15 +115,15 @@ static void swap_red_blue(uint8_t *dst, int stride, int w, int h)
 		}
 }
 
-int det_scale(det_scaler *s, const AVFrame *f, int rotation, int rgb,
+int det_scale(det_scaler *s, const AVFrame *f, int turn, int rgb,
 	uint8_t *dst, int stride, int w, int h)
 {
-	int turned = rotation == 90 || rotation == 270;
+	int turned = turn / 90 % 2;
 	int sw = turned ? h : w, sh = turned ? w : h;
 	int err = prepare(s, f, sw, sh);
 	if (err < 0)
 		return err;
-	int direct = rotation == 0 && w % LANES == 0;
+	int direct = turn == 0 && w % LANES == 0;
 	uint8_t *out = dst;
 	int out_stride = stride;
 	if (!direct) {
@@ -137,7 +144,7 @@ int det_scale(det_scaler *s, const AVFrame *f, int rotation, int rgb,
 	if (err < 0)
 		return err;
 	if (!direct)
-		copy_rotated(out, out_stride, rotation, dst, stride, w, h);
+		copy_turned(out, out_stride, turn, dst, stride, w, h);
 	if (rgb)
 		swap_red_blue(dst, stride, w, h);
 	return 0;

@@ -38,7 +38,7 @@ func (s *scaler) free() {
 }
 
 // scale writes the picture into all views of the slot, borders included.
-func (s *scaler) scale(src *astiav.Frame, rotation int, dst *media.Frame) error {
+func (s *scaler) scale(src *astiav.Frame, turn int, dst *media.Frame) error {
 	filled := s.filled[dst]
 	if filled == nil {
 		filled = make([]media.Geometry, len(s.views))
@@ -46,7 +46,7 @@ func (s *scaler) scale(src *astiav.Frame, rotation int, dst *media.Frame) error 
 	}
 	for i, v := range s.views {
 		p := &dst.Views[i]
-		p.Geometry = v.Place(dst.Width, dst.Height)
+		p.Geometry = v.PlaceShown(dst.Width, dst.Height, dst.Aspect)
 		g := p.Geometry
 		if filled[i] != g {
 			filled[i] = g
@@ -55,7 +55,7 @@ func (s *scaler) scale(src *astiav.Frame, rotation int, dst *media.Frame) error 
 		stride := v.Width * 3
 		at := p.Pix[g.Y*stride+g.X*3:]
 		_ = at[(g.H-1)*stride+g.W*3-1] // the rectangle lies within the view
-		e := C.det_scale(s.c[i], (*C.AVFrame)(src.UnsafePointer()), C.int(rotation), boolInt(v.Format == media.RGB24),
+		e := C.det_scale(s.c[i], (*C.AVFrame)(src.UnsafePointer()), C.int(turn), boolInt(v.Format == media.RGB24),
 			(*C.uint8_t)(&at[0]), C.int(stride), C.int(g.W), C.int(g.H))
 		if e < 0 {
 			return fmt.Errorf("scale %s %d×%d to %d×%d: %w", src.PixelFormat(), src.Width(), src.Height(), g.W, g.H, astiav.Error(e))

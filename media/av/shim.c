@@ -1,6 +1,5 @@
 #include "shim.h"
 
-#include <libavutil/display.h>
 #include <libavutil/imgutils.h>
 #include <libavutil/opt.h>
 #include <math.h>
@@ -25,9 +24,9 @@ static void det_log(void *ctx, int level, const char *fmt, va_list args)
 	unsigned w, h;
 	const char *size = strstr(line, "Picture size ");
 	if (size && sscanf(size, "Picture size %ux%u", &w, &h) == 2 && (int64_t)w * h > DET_MAX_PIXELS)
-		limit_hit = "the pictures have too many pixels";
+		limit_hit = "the pictures have more than " AV_STRINGIFY(DET_MAX_PIXELS) " pixels";
 	if (strstr(fmt, "max_streams"))
-		limit_hit = "the input has too many streams";
+		limit_hit = "the input has more than 8 streams";
 	if (n > 0 && log_handle)
 		detLog(log_handle, line);
 }
@@ -57,7 +56,7 @@ static int64_t seek_input(void *opaque, int64_t offset, int whence)
 	return detSeek((uintptr_t)opaque, offset, whence);
 }
 
-int det_set_input(AVFormatContext *fc, uintptr_t handle, int buffer, int seekable)
+int det_set_input(AVFormatContext *fc, uintptr_t handle, int buffer, int seekable, int fill_in)
 {
 	uint8_t *b = av_malloc(buffer);
 	if (!b)
@@ -67,7 +66,7 @@ int det_set_input(AVFormatContext *fc, uintptr_t handle, int buffer, int seekabl
 		av_free(b);
 		return AVERROR(ENOMEM);
 	}
-	fc->flags |= AVFMT_FLAG_CUSTOM_IO;
+	fc->flags |= AVFMT_FLAG_CUSTOM_IO | (fill_in ? 0 : AVFMT_FLAG_NOFILLIN);
 	return 0;
 }
 
@@ -113,18 +112,26 @@ int64_t det_ns(int64_t t, AVRational time_base)
 
 void det_describe(const AVFrame *f, AVRational time_base, det_picture *out)
 {
-	out->ns = det_ns(f->best_effort_timestamp, time_base);
+	out->ns = det_ns(f->pts, time_base);
 	out->dur_ns = f->duration > 0 ? det_ns(f->duration, time_base) : 0;
 	out->packet = (intptr_t)f->opaque;
 	out->width = f->width;
 	out->height = f->height;
 	out->key = !!(f->flags & AV_FRAME_FLAG_KEY);
 	out->interlaced = !!(f->flags & AV_FRAME_FLAG_INTERLACED);
-	out->rotation = 0;
+	out->rotation = out->mirrored = 0;
 	AVFrameSideData *sd = av_frame_get_side_data(f, AV_FRAME_DATA_DISPLAYMATRIX);
 	if (sd && sd->size >= 9 * sizeof(int32_t)) {
-		double ccw = av_display_rotation_get((const int32_t *)sd->data); // counter-clockwise
-		if (!isnan(ccw))
-			out->rotation = ((int)lrint(-ccw / 90) * 90 % 360 + 360) % 360;
+		// (x, y) is shown at (ax + cy, bx + dy). Mirroring turns a and b around.
+		const int32_t *m = (const int32_t *)sd->data;
+		double a = m[0], b = m[1], c = m[3], d = m[4];
+		out->rotation = ((int)lrint(atan2(-c, d) * 2 / M_PI) * 90 + 360) % 360;
+		out->mirrored = a * d - b * c < 0;
 	}
+}
+
+double det_aspect(AVFormatContext *fc, int stream, AVFrame *f)
+{
+	AVRational r = av_guess_sample_aspect_ratio(fc, fc->streams[stream], f);
+	return r.den > 0 ? av_q2d(r) : 0;
 }

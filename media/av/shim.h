@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 // The largest coded picture that is decoded: twice 4K UHD.
-#define DET_MAX_PIXELS (2 * 8294400)
+#define DET_MAX_PIXELS 16588800
 
 // What go-astiav has no door for. Nothing here keeps state of its own except the
 // scaler and the calling thread's log flags.
@@ -20,8 +20,9 @@ void det_log_to(uintptr_t handle);
 // Which limit was hit on this thread, in words, or NULL.
 const char *det_limit_hit(void);
 
-// Gives the format context an input that calls detRead (and detSeek).
-int det_set_input(AVFormatContext *fc, uintptr_t handle, int buffer, int seekable);
+// Gives the format context an input that calls detRead (and detSeek). fill_in lets
+// the demuxer infer times that the container does not have.
+int det_set_input(AVFormatContext *fc, uintptr_t handle, int buffer, int seekable, int fill_in);
 void det_free_input(AVFormatContext *fc, AVIOContext *pb);
 AVIOContext *det_input(AVFormatContext *fc);
 int64_t det_tell(AVIOContext *pb);
@@ -42,19 +43,26 @@ typedef struct {
 	int width, height; // as coded, before rotation
 	int key, interlaced;
 	int rotation; // degrees clockwise
+	int mirrored; // left and right, before it is turned
 } det_picture;
 
 void det_describe(const AVFrame *f, AVRational time_base, det_picture *out);
 int64_t det_ns(int64_t t, AVRational time_base);
+
+// The width of a pixel divided by its height; 0: not known.
+double det_aspect(AVFormatContext *fc, int stream, AVFrame *f);
 
 // A scaler keeps swscale's context for as long as nothing changes.
 typedef struct det_scaler det_scaler;
 det_scaler *det_scaler_new(void);
 void det_scaler_free(det_scaler *s);
 
-// Scales the whole picture to w x h BGR (or RGB) pixels at dst, rotating clockwise.
+// Added to a number of degrees: mirror left and right first.
+#define DET_MIRRORED 360
+
+// Scales the whole picture to w x h BGR (or RGB) pixels at dst, turning it clockwise.
 // Nothing outside the w x h rectangle is written.
-int det_scale(det_scaler *s, const AVFrame *f, int rotation, int rgb,
+int det_scale(det_scaler *s, const AVFrame *f, int turn, int rgb,
 	uint8_t *dst, int stride, int w, int h);
 
 #endif

@@ -26,7 +26,7 @@ func (s suite) failures(t *testing.T) {
 		{name: "people.ts", size: 1000, kind: media.ErrDecode},
 		{name: "frame.png", size: 5000, kind: media.ErrDecode, says: ""},
 		{name: "people.mp4", job: media.Job{Picture: true}, kind: media.ErrUnsupported, says: "still picture"},
-		{name: "people.mp4", job: media.Job{Container: "avi"}, kind: media.ErrUnsupported, says: "not offered"},
+		{name: "people.mp4", job: media.Job{Container: "asf"}, kind: media.ErrUnsupported, says: "not offered"},
 	} {
 		f, size := Open(t, c.name)
 		if c.size > 0 {

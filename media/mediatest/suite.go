@@ -141,39 +141,8 @@ func (s suite) everyFrame(t *testing.T) {
 	}
 }
 
-func (s suite) containers(t *testing.T) {
-	for name, want := range map[string]media.StreamInfo{
-		"people.mp4":          {Container: "mp4", Codec: "h264"},
-		"people-bframes.mp4":  {Container: "mp4", Codec: "h264"},
-		"people-frag.mp4":     {Container: "mp4", Codec: "h264"},
-		"people-audio.mp4":    {Container: "mp4", Codec: "h264"},
-		"people-moov-end.mp4": {Container: "mp4", Codec: "h264"},
-		"people.ts":           {Container: "mpegts", Codec: "h264"},
-		"people.mkv":          {Container: "matroska", Codec: "h264"},
-		"people-vp8.webm":     {Container: "webm", Codec: "vp8"},
-		"people-vp9.webm":     {Container: "webm", Codec: "vp9"},
-		"frame.jpg":           {Container: "jpeg", Codec: "mjpeg"},
-		"frame.png":           {Container: "png", Codec: "png"},
-	} {
-		frames := 100
-		if want.Codec == "mjpeg" || want.Codec == "png" {
-			frames = 1
-		}
-		r := s.all(t, name, media.Job{}, nil)
-		if r.Err != nil || len(r.Frames) != frames || r.Stream.Container != want.Container || r.Stream.Codec != want.Codec {
-			t.Errorf("%s: %d frames of %+v, err %v", name, len(r.Frames), r.Stream, r.Err)
-			continue
-		}
-		for i, f := range r.Frames {
-			if f.Index != int64(i) || f.PTS-r.Frames[0].PTS != time.Duration(i)*100*time.Millisecond {
-				t.Errorf("%s: frame %d is %d at %v", name, i, f.Index, f.PTS)
-			}
-		}
-	}
-}
-
 func (s suite) growing(t *testing.T) {
-	for _, name := range []string{"people.mp4", "people-bframes.mp4", "people-frag.mp4", "people.ts", "people.mkv", "people-vp8.webm", "frame.jpg"} {
+	for _, name := range []string{"people.mp4", "people-bframes.mp4", "people-frag.mp4", "people.ts", "people.mkv", "people-vp8.webm", "people.avi", "people.flv", "people.mpg", "people.h264", "mjpeg.mjpeg", "frame.jpg"} {
 		whole := s.all(t, name, media.Job{Sample: media.Sample{Every: 7}}, nil)
 		f, size := Open(t, name)
 		d := s.open(t, f, media.Job{Sample: media.Sample{Every: 7}})

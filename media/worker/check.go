@@ -59,6 +59,8 @@ func (d *decoder) frame(b []byte) (*media.Frame, error) {
 		return nil, fmt.Errorf("frame in slot %d, which it does not own", m.slot)
 	case !saneSize(m.width, m.height):
 		return nil, fmt.Errorf("frame of %d×%d pixels", m.width, m.height)
+	case m.aspect != 0 && !(m.aspect >= 1.0/media.MaxAspect && m.aspect <= media.MaxAspect):
+		return nil, fmt.Errorf("frame with pixels of aspect %v", m.aspect)
 	case m.index <= d.index || m.index >= m.stats.Decoded:
 		return nil, fmt.Errorf("frame %d after %d, of %d", m.index, d.index, m.stats.Decoded)
 	case !saneTime(m.pts) || !saneTime(m.keyPTS):
@@ -78,11 +80,11 @@ func (d *decoder) frame(b []byte) (*media.Frame, error) {
 	}
 	f := d.frames[m.slot]
 	f.FrameInfo = media.FrameInfo{
-		Index: m.index, PTS: m.pts, Width: m.width, Height: m.height, Key: m.key,
-		KeyPTS: m.keyPTS, Input: m.input, Decode: m.decode, Ready: ready,
+		Index: m.index, PTS: m.pts, Width: m.width, Height: m.height, Aspect: m.aspect,
+		Key: m.key, KeyPTS: m.keyPTS, Input: m.input, Decode: m.decode, Ready: ready,
 	}
 	for i, v := range d.views {
-		f.Views[i].Geometry = v.Place(m.width, m.height)
+		f.Views[i].Geometry = v.PlaceShown(m.width, m.height, m.aspect)
 	}
 	d.ring.hold()
 	f.Hold()

@@ -91,6 +91,7 @@ type frame struct {
 	slot          int
 	key           bool
 	width, height int
+	aspect        float32
 	index         int64
 	pts, keyPTS   time.Duration
 	input         int64
@@ -113,7 +114,7 @@ func (f *frame) append(b []byte) []byte {
 	b = append(b, protocol, msgFrame, byte(f.slot), flags)
 	b = le.AppendUint32(b, uint32(f.width))
 	b = le.AppendUint32(b, uint32(f.height))
-	b = le.AppendUint32(b, 0)
+	b = le.AppendUint32(b, math.Float32bits(f.aspect))
 	b = le.AppendUint64(b, uint64(f.index))
 	b = le.AppendUint64(b, uint64(f.pts))
 	b = le.AppendUint64(b, uint64(f.keyPTS))
@@ -129,6 +130,7 @@ func parseFrame(b []byte) (f frame, err error) {
 	}
 	f.slot, f.key = int(b[2]), b[3]&1 != 0
 	f.width, f.height = int(le.Uint32(b[4:])), int(le.Uint32(b[8:]))
+	f.aspect = math.Float32frombits(le.Uint32(b[12:]))
 	f.index = int64(le.Uint64(b[16:]))
 	f.pts = time.Duration(le.Uint64(b[24:]))
 	f.keyPTS = time.Duration(le.Uint64(b[32:]))

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -35,124 +34,6 @@ func TestMain(m *testing.M) {
 }
 
 var oneView = []media.View{{Width: 8, Height: 8}}
-
-// pretend makes a frame of every 100 bytes of input and misbehaves on request.
-func pretend(h media.Host, input *os.File, job media.Job) (st media.DecodeStats, err error) {
-	c := h.(*child)
-	for n := int64(0); ; n++ {
-		size, final, err := h.Await(100*(n+1) - 1)
-		if err != nil || final && size < 100*(n+1) {
-			return st, err
-		}
-		if n == 3 {
-			if err := misbehave(c, job.Container); err != nil {
-				return st, err
-			}
-		}
-		if id, rule, ok := h.Rule(); ok {
-			job.Sample = rule
-			h.Put(media.Output{Rule: &media.RuleChange{ID: id, From: n}}, st)
-		}
-		st.Decoded++
-		if job.Sample.Every > 1 && n%int64(job.Sample.Every) != 0 {
-			continue
-		}
-		f, _ := h.Slot()
-		input.ReadAt(f.Views[0].Pix, 100*n)
-		f.FrameInfo = media.FrameInfo{Index: n, PTS: time.Duration(n), Width: 4, Height: 4, Input: 100 * (n + 1)}
-		st.Picked++
-		h.Put(media.Output{Frame: f}, st)
-	}
-}
-
-func misbehave(c *child, how string) error {
-	good := frame{slot: 3, width: 4, height: 4, index: 3, input: 400, stats: media.DecodeStats{Decoded: 4, Picked: 4}}
-	lie := func(change func(*frame)) {
-		f := good
-		change(&f)
-		send(f.append(nil))
-		select {}
-	}
-	switch how {
-	case "crash":
-		b, _ := unix.Mmap(-1, 0, 4096, unix.PROT_NONE, unix.MAP_ANON|unix.MAP_PRIVATE)
-		b[0] = 1
-	case "exit":
-		os.Exit(7)
-	case "killed":
-		syscall.Kill(os.Getpid(), syscall.SIGKILL)
-	case "panic":
-		panic("a bug in the loop")
-	case "hang":
-		select {}
-	case "refuse":
-		return &media.Error{Kind: media.ErrUnsupported, Message: "no\x00 thanks"}
-	case "claims to wait":
-		c.status.state.Store(uint32(awaitingInput))
-		c.status.have.Store(50)
-		select {}
-	case "limits":
-		return errors.New(limits())
-	case "chatter":
-		for range 1000 {
-			c.Log(strings.Repeat("x", 10_000))
-		}
-	case "a held slot":
-		lie(func(f *frame) { f.slot = 0 })
-	case "a slot that is not there":
-		lie(func(f *frame) { f.slot = 200 })
-	case "a huge picture":
-		lie(func(f *frame) { f.width, f.height = 1<<16, 1<<16 })
-	case "no picture":
-		lie(func(f *frame) { f.width = 0 })
-	case "an old frame":
-		lie(func(f *frame) { f.index = 2 })
-	case "a frame that was not decoded":
-		lie(func(f *frame) { f.index = 4 })
-	case "a time out of this world":
-		lie(func(f *frame) { f.pts = -1 << 63 })
-	case "input that was not given":
-		lie(func(f *frame) { f.input = 1 << 40 })
-	case "wrong counters":
-		lie(func(f *frame) { f.stats.Picked = 9 })
-	case "counters that shrink":
-		lie(func(f *frame) { f.stats.Decoded = 3; f.index = 2 })
-	case "a rule that was not asked for":
-		send(appendRule(nil, media.RuleChange{ID: 1, From: 3}, good.stats))
-		select {}
-	case "another protocol":
-		send([]byte{9, msgFrame})
-		select {}
-	case "an unknown message":
-		send([]byte{protocol, 'Z'})
-		select {}
-	case "a message that is too long":
-		send(make([]byte, maxMessage+1))
-		select {}
-	case "a torn frame":
-		send(good.append(nil)[:40])
-		select {}
-	case "a wrong note":
-		send([]byte{protocol, msgNote, '{', '}'})
-		select {}
-	case "an unknown end":
-		send([]byte(string([]byte{protocol, msgEnd}) + `{"Kind":"surprise"}`))
-		select {}
-	}
-	return nil
-}
-
-// limits are the limits that the process has.
-func limits() string {
-	var s []string
-	for _, what := range []int{unix.RLIMIT_DATA, unix.RLIMIT_NOFILE, unix.RLIMIT_FSIZE, unix.RLIMIT_CORE} {
-		var r unix.Rlimit
-		unix.Getrlimit(what, &r)
-		s = append(s, strconv.FormatUint(r.Max, 10))
-	}
-	nice, _ := unix.Getpriority(unix.PRIO_PROCESS, 0)
-	return fmt.Sprintf("%s env %d nice %d", strings.Join(s, " "), len(os.Environ()), 20-nice)
-}
 
 func pool(t testing.TB, cfg Config) *Pool {
 	t.Helper()
@@ -486,43 +367,5 @@ func TestNextAllocatesNothing(t *testing.T) {
 		o.Frame.Release()
 	}); n > 0 {
 		t.Errorf("%v allocations per frame", n)
-	}
-}
-
-// BenchmarkHandOff is a round of one frame: bytes given, picture made, frame here,
-// slot given back. hand-off is the part from complete pixels to Next's return.
-func BenchmarkHandOff(b *testing.B) {
-	p := pool(b, Config{})
-	f, _ := os.Open(os.DevNull)
-	defer f.Close()
-	d, err := p.Start(b.Context(), f, media.Job{Views: oneView})
-	if err != nil {
-		b.Fatal(err)
-	}
-	var latency []time.Duration
-	b.ReportAllocs()
-	for b.Loop() {
-		d.Grow(int64(100*(len(latency)+1)), false)
-		o, err := d.Next(b.Context())
-		if err != nil {
-			b.Fatal(err)
-		}
-		latency = append(latency, time.Since(o.Frame.Ready))
-		o.Frame.Release()
-	}
-	slices.Sort(latency)
-	b.ReportMetric(float64(latency[len(latency)/2].Nanoseconds())/1e3, "µs-hand-off-p50")
-	b.ReportMetric(float64(latency[len(latency)*95/100].Nanoseconds())/1e3, "µs-hand-off-p95")
-}
-
-// BenchmarkStart is a job from a warm pool up to its first frame.
-func BenchmarkStart(b *testing.B) {
-	p := pool(b, Config{})
-	for b.Loop() {
-		d := begin(b, p, "", 1)
-		if _, err := d.Next(b.Context()); err != nil {
-			b.Fatal(err)
-		}
-		d.Close()
 	}
 }

@@ -1,0 +1,134 @@
+package av
+
+/*
+#include "shim.h"
+*/
+import "C"
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"detections/media"
+)
+
+// clock gives pictures of containers their time that do not: presentation times are
+// then made from what there is.
+type clock struct {
+	kind clockKind
+	fps  float64 // counted
+	// ordered: packets whose pictures are due, and the times that are due to them.
+	// Both ascend; pictures come out in another order, times never do.
+	packets []int64
+	times   []time.Duration
+	key     time.Duration // of the latest key picture
+}
+
+type clockKind uint8
+
+const (
+	stamped clockKind = iota // every packet has its presentation time
+	ordered                  // AVI: packets have the time of decoding only
+	counted                  // raw streams: nothing but the order
+)
+
+func clockOf(container string) clockKind {
+	switch {
+	case container == media.AVI:
+		return ordered
+	case slices.Contains(raw, container):
+		return counted
+	}
+	return stamped
+}
+
+// begin finds the frame rate of a raw stream, once the first picture is there.
+func (c *clock) begin(d *decoder) {
+	if c.kind != counted {
+		return
+	}
+	d.info.FrameRate = 0 // the demuxer's own guess, 25
+	c.fps = d.job.FPS
+	if c.fps == 0 {
+		c.fps = d.rate()
+	}
+	if c.fps == 0 {
+		c.fps = 25
+	}
+	d.info.FrameRate, d.info.Duration = c.fps, 0
+}
+
+// maxDelay is how many packets may pass until a picture comes out: the largest
+// reordering of H.264, and one.
+const maxDelay = 17
+
+// sent notes a packet.
+func (c *clock) sent(number int64, dts time.Duration) {
+	if c.kind != ordered || dts == math.MinInt64 {
+		return
+	}
+	c.packets = append(c.packets, number)
+	c.times = append(c.times, dts)
+}
+
+// due is the time of the picture that came from a packet: the earliest that no
+// picture has had. Packets that are overdue gave no picture, and lose their time.
+func (c *clock) due(packet int64) time.Duration {
+	i := slices.Index(c.packets, packet)
+	if i < 0 {
+		return math.MinInt64
+	}
+	c.packets = slices.Delete(c.packets, i, i+1)
+	pts := c.times[0]
+	c.times = c.times[1:]
+	for len(c.packets) > 0 && c.packets[0] < packet-maxDelay {
+		c.packets, c.times = c.packets[1:], c.times[1:]
+	}
+	return pts
+}
+
+// time is the picture's presentation time, or a guess if it has none.
+func (d *decoder) time(p *C.det_picture) time.Duration {
+	pts := time.Duration(p.ns)
+	switch d.clock.kind {
+	case counted:
+		return time.Duration(math.Round(float64(d.stats.Decoded) / d.clock.fps * float64(time.Second)))
+	case ordered:
+		pts = d.clock.due(int64(p.packet))
+	}
+	lasts := time.Duration(p.dur_ns)
+	if rate := d.rate(); lasts <= 0 && rate > 0 {
+		lasts = time.Duration(float64(time.Second) / rate)
+	}
+	if pts == math.MinInt64 {
+		pts = 0
+		if d.stats.Decoded > 0 {
+			pts = d.last.PTS + d.lastNS
+		}
+	}
+	d.lastNS = lasts
+	return pts
+}
+
+// rate is the frame rate that the container or the stream claims, or 0.
+func (d *decoder) rate() float64 {
+	if d.info.FrameRate > 0 {
+		return d.info.FrameRate
+	}
+	if r := d.cc.Framerate(); r.Num() > 0 && r.Den() > 0 && r.Float64() <= media.MaxSampleFPS {
+		return r.Float64()
+	}
+	return 0
+}
+
+// keyTime is the time of the key picture from which this one can be decoded.
+func (d *decoder) keyTime(pts time.Duration, key bool) time.Duration {
+	if d.clock.kind == stamped {
+		return d.keys.before(pts)
+	}
+	if key {
+		d.clock.key = pts
+	}
+	return d.clock.key
+}
