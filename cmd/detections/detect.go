@@ -193,7 +193,7 @@ type detector struct {
 	*detectOptions
 	screen *screen
 	client *client.Client
-	local  *parts // nil: the hub is elsewhere
+	here   *parts // nil: the hub is elsewhere
 	out    *output
 	stop   context.CancelCauseFunc
 
@@ -281,7 +281,7 @@ func (d *detector) connect(ctx context.Context) (leave func() error, err error) 
 		if err != nil {
 			return leave, err
 		}
-		d.local, cfg.URL, cfg.HTTP = l.parts, "http://localhost", l.client
+		d.here, cfg.URL, cfg.HTTP = l.parts, "http://localhost", l.client
 		if err := l.ready(ctx); err != nil {
 			return leave, err
 		}

@@ -57,7 +57,7 @@ func (d *detector) saveVideo(ctx context.Context, in *input, found map[int64]*wi
 		Views:  []media.View{{Width: sum.Width, Height: sum.Height, Format: media.RGB24, Fit: media.Letterbox}},
 		Sample: d.start(in).Sample.Rule(), Container: d.container,
 	}
-	dec, err := d.local.decoders.Start(ctx, f, job)
+	dec, err := d.here.decoders.Start(ctx, f, job)
 	if err != nil {
 		return err
 	}

@@ -134,7 +134,7 @@ func findInFolder(dir string, add func(*input)) error {
 		return err
 	}
 	if found == 0 {
-		return fmt.Errorf("none of the %d files in this folder is a video or picture (%s)%s", files, strings.Join(media.Containers, ", "), looks)
+		return fmt.Errorf("none of the files in this folder (%d) is a video or picture (%s)%s", files, strings.Join(media.Containers, ", "), looks)
 	}
 	return nil
 }

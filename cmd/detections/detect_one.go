@@ -30,7 +30,7 @@ func (d *detector) one(ctx context.Context, in *input) {
 	bar := d.screen.bar(in)
 	err = d.look(ctx, in, r, sum, bar)
 	bar.done()
-	sum.finish(ctx, err)
+	sum.finish(err)
 	if err := r.finish(sum); err != nil {
 		d.giveUp(err)
 		return
@@ -83,7 +83,7 @@ func (d *detector) look(ctx context.Context, in *input, r record, sum *summary, 
 		defer whole.Close()
 		return d.picture(ctx, in, whole, r, sum)
 	}
-	if d.saveTo != "" && (d.local == nil || in.file == "") {
+	if d.saveTo != "" && (d.here == nil || in.file == "") {
 		whole.Close()
 		return errors.New("--save-frames: of a video the client has no pictures; give --local and a file")
 	}
@@ -240,7 +240,7 @@ func (s *summary) end(m *wire.End) {
 }
 
 // finish adds how it ended.
-func (s *summary) finish(_ context.Context, err error) {
+func (s *summary) finish(err error) {
 	s.Took = time.Since(s.begun)
 	if err == nil {
 		return

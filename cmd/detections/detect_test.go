@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/binary"
 	"image"
 	"image/color"
@@ -94,7 +93,7 @@ func TestSummaryCounts(t *testing.T) {
 		}
 		s.add(m)
 	}
-	s.finish(context.Background(), errInterrupted)
+	s.finish(errInterrupted)
 	text := s.text(func(s string) string { return s })
 	for _, want := range []string{"x.mp4  4×3, 3 of 3 frames", "cancelled before its end", "person       3  in 2 of 3 frames, at most 2 in one, confidence up to 0.70", "car          1  in 1 of 3"} {
 		if !strings.Contains(text, want) {

@@ -198,7 +198,7 @@ func TestE2EDetectSaysWhatIsWrong(t *testing.T) {
 		{2, "unknown flag", []string{"detect", "--frobnicate"}},
 		{2, "there is no command", []string{"detekt"}},
 		{1, "no such file or directory", []string{"detect", "nosuch.mp4"}},
-		{1, "none of the 1 files in this folder is a video or picture", []string{"detect", empty}},
+		{1, "none of the files in this folder (1) is a video or picture", []string{"detect", empty}},
 		{3, "start one with 'detections serve'", []string{"detect", "--hub", "http://127.0.0.1:1", video}},
 		{3, "too old for this program", []string{"detect", "--hub", old.URL, video}},
 		{3, "start one with 'detections serve'", []string{"health", "--hub", "http://127.0.0.1:1"}},

@@ -252,3 +252,17 @@ func TestGoAwaySaysWhenToComeBack(t *testing.T) {
 		}
 	}
 }
+
+func TestHubThatStaysFullIsGivenUpWithItsOwnWords(t *testing.T) {
+	t.Parallel()
+	url := script(t, func(_ int, c *websocket.Conn, _ map[string]any) {
+		tell(c, startedText, "e", 0, 0, true)
+		tell(c, `{"type":"error","code":"storage_full","message":"the disk is full","temporary":true,"fatal":true}`)
+		c.Close(4003, "storage_full")
+	})
+	s := detect(t, t.Context(), newClient(t, url, client.Config{Patience: 50 * time.Millisecond}), bytes.NewReader(video(1)), wire.Start{})
+	l := collect(s)
+	if e, ok := errors.AsType[*wire.Error](s.Err()); !ok || e.Code != wire.StorageFull || errors.Is(s.Err(), client.ErrUnreachable) || l.lost == 0 {
+		t.Errorf("err %v, lost %d times", s.Err(), l.lost)
+	}
+}

@@ -43,10 +43,7 @@ func (s *Session) comeBack(lost error) (*conn, error) {
 		case s.outage.IsZero():
 			s.outage, s.attempt = now, 0
 		case now.Sub(s.outage) > s.c.cfg.Patience:
-			if !errors.Is(lost, ErrUnreachable) {
-				lost = fmt.Errorf("%w: %w", ErrUnreachable, lost)
-			}
-			return nil, fmt.Errorf("%w; tried for %v", lost, s.c.cfg.Patience)
+			return nil, s.tooLong(lost)
 		}
 		wait := max(s.retry, s.c.delay(s.attempt))
 		s.retry = 0
@@ -62,6 +59,15 @@ func (s *Session) comeBack(lost error) (*conn, error) {
 		}
 		lost = err
 	}
+}
+
+// tooLong says why no more is tried.
+func (s *Session) tooLong(lost error) error {
+	_, refused := errors.AsType[*wire.Error](lost)
+	if !refused && !errors.Is(lost, ErrUnreachable) {
+		lost = fmt.Errorf("%w: %w", ErrUnreachable, lost)
+	}
+	return fmt.Errorf("%w; tried for %v", lost, s.c.cfg.Patience)
 }
 
 // progressed ends an outage: the connection was good for something.
