@@ -104,20 +104,19 @@ properties() {
   ff "${two[@]}" -vf scale=384:576,setsar=2/1 "${x264[@]}" anamorphic.mp4
   ff "${two[@]}" -vf 'select=not(eq(n\,3)+eq(n\,4)+eq(n\,9)+between(n\,12\,16))' -vsync vfr "${x264[@]}" vfr.mp4
   ff -ss 1.05 -t 2 -i people.mp4 -c copy edit-list.mp4
-  ff -t 2 -i people.mp4 -c copy -output_ts_offset -0.55 -avoid_negative_ts disabled negative.mkv
   ff -t 2 -i people.mp4 -c copy -output_ts_offset 95440.5 wraps.ts # 2^33/90000 s is 95443.7
   ff "${two[@]}" -pix_fmt yuv420p10le "${x264[@]}" 10bit.mp4
   ff "${two[@]}" -pix_fmt yuv420p10le -c:v libx265 -preset ultrafast -x265-params log-level=error:pools=none:frame-threads=1 10bit-hevc.mp4
   ff "${two[@]}" -pix_fmt yuv444p "${x264[@]}" 444.mp4
   ff "${two[@]}" -vf scale=out_color_matrix=bt601:out_range=full -color_range pc -colorspace smpte170m "${x264[@]}" full-601.mp4
-  ff "${two[@]}" -vf scale=out_color_matrix=bt709:out_range=limited -color_range tv -colorspace bt709 "${x264[@]}" limited-709.mp4
-  ff "${two[@]}" -vf scale=out_color_matrix=bt709:out_range=full -color_range pc -colorspace bt709 "${x264[@]}" full-709.mp4
+  ff "${two[@]}" -vf format=rgb24,scale=out_color_matrix=bt709:out_range=limited,format=yuv420p -color_range tv -colorspace bt709 "${x264[@]}" limited-709.mp4
+  ff "${two[@]}" -vf format=rgb24,scale=out_color_matrix=bt709:out_range=full,format=yuv420p -color_range pc -colorspace bt709 "${x264[@]}" full-709.mp4
   ff "${two[@]}" -vf tinterlace=interleave_top -flags +ildct+ilme "${x264[@]}" interlaced.ts
   printf '1\n00:00:00,000 --> 00:00:02,000\nwords\n' >words.srt
   ff -f lavfi -i testsrc=size=160x120:rate=10:duration=2 "${two[@]}" -i words.srt -f lavfi -i sine=duration=2 \
     -map 0 -map 1 -map 2 -map 3 -c:v libx264 -preset ultrafast -c:s srt -c:a aac -disposition:v:0 0 -disposition:v:1 default many-streams.mkv
   ff "${two[@]}" -f lavfi -i testsrc=size=160x120:rate=10:duration=2 -map 1 -map 0 -c:v libx264 -preset ultrafast -f mpegts two-videos.ts
-  ff "${two[@]}" -c copy -bsf:v 'setts=pts=if(between(N\,8\,11)\,PREV_OUTPTS\,PTS):dts=if(between(N\,8\,11)\,PREV_OUTDTS\,DTS)' repeats.mkv || true
+  ff "${two[@]}" -c copy -bsf:v 'setts=pts=if(between(N\,8\,11)\,PREV_OUTPTS\,PTS):dts=if(between(N\,8\,11)\,PREV_OUTDTS\,DTS)' repeats.mkv
   ff -i people.mp4 -t 2 -c copy -f mpegts two-seconds.ts
   cat two-seconds.ts hevc.ts >joined-other.ts
   cat two-seconds.ts two-seconds.ts >joined.ts
