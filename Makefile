@@ -68,6 +68,11 @@ race: setup-test ## test under the race detector, long tests left out
 e2e: build setup-test ## test the built program from outside
 	@$(step) e2e $(env) --test go test -count=1 -run E2E ./cmd/...
 
+.PHONY: fidelity
+fidelity: setup-test ## show that every container, codec and cut gives the right pictures, times and boxes
+	@$(step) fidelity $(env) --test env CUT=$(or $(CUT),16384) go test -count=1 -v -timeout 40m \
+		-run 'Fidelity|RealFiles|Truncated|FirstFrame' ./media/mediatest ./media/av ./cmd/detections
+
 .PHONY: bench
 bench: build setup-test ## measure the program, and print a table
 	@$(step) bench $(env) --test go run ./cmd/detections-bench

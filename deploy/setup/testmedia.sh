@@ -96,6 +96,7 @@ codecs() {
 properties() {
   local x264=(-c:v libx264 -preset ultrafast -crf 18) two=(-t 2 -i people.mp4) degrees
   ff "${two[@]}" "${x264[@]}" plain.mp4
+  ff "${two[@]}" -vf 'select=not(mod(n\,4))' -vsync passthrough reference-%d.png # 1 to 5: pictures 0, 4, ... of plain.mp4
   for degrees in 90 180 270; do # the players turn it clockwise by so much
     ffmpeg -nostdin -v error -y -i plain.mp4 -c copy -fflags +bitexact -metadata:s:v "rotate=$((360 - degrees))" "rotated-$degrees.mp4"
   done
