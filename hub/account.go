@@ -25,6 +25,7 @@ func (t *totals) add(a wire.Accounting) {
 	t.Inferred += a.Inferred
 	t.Skipped += a.Skipped
 	t.Pending += a.Pending
+	t.Concealed += a.Concealed
 	addTo(t.Dropped, a.Dropped)
 	addTo(t.Failed, a.Failed)
 	addTo(t.Undecoded, a.Undecoded)

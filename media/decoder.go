@@ -99,6 +99,8 @@ type DecodeStats struct {
 	Decoded int64
 	// Picked pictures, delivered as frames.
 	Picked int64
+	// Concealed pictures, among the decoded: parts of them were lost and guessed.
+	Concealed int64
 	// Undecoded access units, by reason.
 	Undecoded Undecoded
 }
@@ -118,6 +120,7 @@ var (
 	ErrDecode      = errors.New("decoding failed")       // recognised, but no usable picture in it, or the worker died
 	ErrStalled     = errors.New("decoding stalled")      // no progress although there was input
 	ErrTooLarge    = errors.New("media too large")       // above a limit on pixels, rate, streams or memory
+	ErrTruncated   = errors.New("media cut short")       // its own index promises more than there is
 	ErrInput       = errors.New("input cannot be read")  // our own storage failed, not the client's bytes
 	ErrStarting    = errors.New("decoder did not start") // our own process could not be started
 )

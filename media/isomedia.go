@@ -100,6 +100,26 @@ func (w *IndexWalk) Fragmented(r io.ReaderAt) bool {
 	return false
 }
 
+// CutShort says by how many bytes a complete ISO-BMFF file of this size is shorter
+// than its media data (mdat) says. What else may lie behind it does not count.
+func CutShort(r io.ReaderAt, size int64) (missing int64) {
+	var w IndexWalk
+	for ; w.boxes < maxBoxes; w.boxes++ {
+		kind, end, err := w.box(r, size)
+		switch {
+		case err != nil || kind == "":
+			return 0
+		case end > size:
+			if kind != "mdat" || end == 1<<62 { // without a length it ends with the file
+				return 0
+			}
+			return end - size
+		}
+		w.pos = end
+	}
+	return 0
+}
+
 // box reads the header at pos. kind is empty if it is not complete.
 func (w *IndexWalk) box(r io.ReaderAt, size int64) (kind string, end int64, err error) {
 	var h [16]byte

@@ -46,6 +46,26 @@ func TestIndexWalk(t *testing.T) {
 	}
 }
 
+func TestCutShort(t *testing.T) {
+	whole := cat(box("ftyp", 24), box("moov", 100), box("mdat", 500))
+	for name, c := range map[string]struct {
+		file []byte
+		want int64
+	}{
+		"whole":              {whole, 0},
+		"cut":                {whole[:300], 324},
+		"cut in a fragment":  {cat(whole, box("moof", 30), box("mdat", 500)[:20]), 480},
+		"cut before a box":   {whole[:124], 0},
+		"without a length":   {cat(box("moov", 24), []byte{0, 0, 0, 0, 'm', 'd', 'a', 't'}, make([]byte, 50)), 0},
+		"garbage behind it":  {cat(whole, []byte("garbage that is no box at all")), 0},
+		"a torn box of tags": {cat(whole, box("udta", 100)[:30]), 0},
+	} {
+		if got := CutShort(bytes.NewReader(c.file), int64(len(c.file))); got != c.want {
+			t.Errorf("%s: %d bytes missing, want %d", name, got, c.want)
+		}
+	}
+}
+
 func TestIndexWalkAsBytesPass(t *testing.T) {
 	file := cat(box("ftyp", 24), box("mdat", 1000), box("free", 16), box("moov", 200))
 	var w IndexWalk

@@ -43,6 +43,7 @@ func (c *counts) settle(e *entry) {
 func (c *counts) accounting(pending int64) wire.Accounting {
 	a := wire.Accounting{
 		Decoded: c.decode.Decoded, Skipped: c.decode.Decoded - c.decode.Picked, Inferred: c.inferred, Pending: pending,
+		Concealed: c.decode.Concealed,
 		Dropped: make(map[string]int64, dropReasons),
 		Failed:  map[string]int64{engineError: c.failed},
 		Undecoded: map[string]int64{

@@ -350,6 +350,8 @@ func mediaError(err error) error {
 		code = wire.DecodeFailed
 	case errors.Is(err, media.ErrStalled):
 		code = wire.DecodeStalled
+	case errors.Is(err, media.ErrTruncated):
+		code = wire.UploadIncomplete
 	case errors.Is(err, media.ErrTooLarge):
 		code = wire.TooLarge
 	case errors.Is(err, media.ErrStarting):

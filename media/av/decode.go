@@ -132,6 +132,17 @@ func (d *decoder) run() error {
 	if d.stats.Decoded == 0 {
 		return d.noPicture()
 	}
+	return d.complete()
+}
+
+// complete says whether all the bytes have come that the input announces.
+func (d *decoder) complete() error {
+	if d.info.Container != media.MP4 {
+		return nil
+	}
+	if missing := media.CutShort(d.in.file, d.in.size); missing > 0 {
+		return refuse(media.ErrTruncated, "the media is cut short: by its own account %d bytes are missing after the %d that came; results so far are kept", missing, d.in.size)
+	}
 	return nil
 }
 

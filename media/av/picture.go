@@ -39,6 +39,9 @@ func (d *decoder) picture() error {
 		Key: p.key != 0, KeyPTS: d.keyTime(pts, p.key != 0), Input: d.input,
 	}
 	d.stats.Decoded++
+	if p.concealed != 0 {
+		d.stats.Concealed++
+	}
 	d.stats.Undecoded.NoKeyframe = d.keys.undecoded(false)
 	if d.job.Picture || d.picker.Pick(pts) {
 		if err := d.deliver(turn(p.rotation, p.mirrored)); err != nil {

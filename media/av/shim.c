@@ -119,6 +119,7 @@ void det_describe(const AVFrame *f, AVRational time_base, det_picture *out)
 	out->height = f->height;
 	out->key = !!(f->flags & AV_FRAME_FLAG_KEY);
 	out->interlaced = !!(f->flags & AV_FRAME_FLAG_INTERLACED);
+	out->concealed = f->decode_error_flags != 0 || (f->flags & AV_FRAME_FLAG_CORRUPT);
 	out->rotation = out->mirrored = 0;
 	AVFrameSideData *sd = av_frame_get_side_data(f, AV_FRAME_DATA_DISPLAYMATRIX);
 	if (sd && sd->size >= 9 * sizeof(int32_t)) {

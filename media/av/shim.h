@@ -42,6 +42,7 @@ typedef struct {
 	int64_t packet;  // number of the packet that it came from
 	int width, height; // as coded, before rotation
 	int key, interlaced;
+	int concealed; // parts of it were lost
 	int rotation; // degrees clockwise
 	int mirrored; // left and right, before it is turned
 } det_picture;

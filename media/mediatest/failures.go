@@ -48,11 +48,11 @@ func (s suite) failures(t *testing.T) {
 
 func (s suite) damaged(t *testing.T) {
 	r := s.all(t, "people-truncated.mp4", media.Job{}, nil)
-	if r.Err != nil || len(r.Frames) < 20 || len(r.Frames) > 40 || r.Stats.Undecoded.Corrupt == 0 {
+	if !errors.Is(r.Err, media.ErrTruncated) || len(r.Frames) < 20 || len(r.Frames) > 40 || r.Stats.Undecoded.Corrupt == 0 {
 		t.Errorf("truncated: %d frames, stats %+v, err %v", len(r.Frames), r.Stats, r.Err)
 	}
 	r = s.all(t, "people-corrupt.mp4", media.Job{}, nil)
-	if r.Err != nil || r.Stats.Decoded < 90 || r.Stats.Decoded+r.Stats.Undecoded.Total() != 100 {
+	if r.Err != nil || r.Stats.Decoded < 90 || r.Stats.Decoded+r.Stats.Undecoded.Total() != 100 || r.Stats.Concealed+r.Stats.Undecoded.Corrupt == 0 {
 		t.Errorf("corrupt: %d frames, stats %+v, err %v", len(r.Frames), r.Stats, r.Err)
 	}
 	// Here whole access units are lost before they can be counted.

@@ -108,7 +108,8 @@ func saneTime(t time.Duration) bool { return t > -maxTime && t < maxTime }
 func (d *decoder) count(st media.DecodeStats, picked int64) error {
 	old := d.stats
 	if st.Picked != old.Picked+picked || st.Decoded < max(old.Decoded, st.Picked) ||
-		st.Undecoded.Corrupt < old.Undecoded.Corrupt || st.Undecoded.NoKeyframe < old.Undecoded.NoKeyframe {
+		st.Undecoded.Corrupt < old.Undecoded.Corrupt || st.Undecoded.NoKeyframe < old.Undecoded.NoKeyframe ||
+		st.Concealed < old.Concealed || st.Concealed > st.Decoded {
 		return fmt.Errorf("counters %+v after %+v", st, old)
 	}
 	d.stats = st

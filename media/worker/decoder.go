@@ -36,6 +36,7 @@ type decoder struct {
 	// Owned by Next.
 	in       [maxMessage + 1]byte
 	hello    bool
+	reset    bool  // the process left something unread
 	index    int64 // of the latest frame
 	lines    int   // of log
 	wait     waitState
@@ -186,6 +187,11 @@ func (d *decoder) Next(ctx context.Context) (media.Output, error) {
 			if err := d.expired(ctx); err != nil {
 				return media.Output{}, err
 			}
+			continue
+		case errors.Is(err, unix.ECONNRESET) && !d.reset:
+			// It ended without reading all that it was told. The kernel says so first,
+			// and once; what it had to say before is still there.
+			d.reset = true
 			continue
 		case err != nil:
 			return media.Output{}, d.died()

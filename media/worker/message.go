@@ -101,7 +101,7 @@ type frame struct {
 }
 
 const (
-	statsLen = 4 * 8
+	statsLen = 5 * 8
 	frameLen = 2 + 1 + 1 + 4 + 4 + 4 + 6*8 + statsLen
 	ruleLen  = 2 + 2 + 4 + 8 + statsLen
 )
@@ -156,7 +156,7 @@ func parseRule(b []byte) (r media.RuleChange, st media.DecodeStats, err error) {
 }
 
 func appendStats(b []byte, st media.DecodeStats) []byte {
-	for _, n := range []int64{st.Decoded, st.Picked, st.Undecoded.Corrupt, st.Undecoded.NoKeyframe} {
+	for _, n := range []int64{st.Decoded, st.Picked, st.Undecoded.Corrupt, st.Undecoded.NoKeyframe, st.Concealed} {
 		b = le.AppendUint64(b, uint64(n))
 	}
 	return b
@@ -165,6 +165,7 @@ func appendStats(b []byte, st media.DecodeStats) []byte {
 func parseStats(b []byte) (st media.DecodeStats) {
 	st.Decoded, st.Picked = int64(le.Uint64(b)), int64(le.Uint64(b[8:]))
 	st.Undecoded.Corrupt, st.Undecoded.NoKeyframe = int64(le.Uint64(b[16:])), int64(le.Uint64(b[24:]))
+	st.Concealed = int64(le.Uint64(b[32:]))
 	return st
 }
 
@@ -187,6 +188,7 @@ var kinds = map[string]error{
 	"unsupported": media.ErrUnsupported,
 	"decode":      media.ErrDecode,
 	"too_large":   media.ErrTooLarge,
+	"truncated":   media.ErrTruncated,
 	"input":       media.ErrInput,
 	"starting":    media.ErrStarting,
 }

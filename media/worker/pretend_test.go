@@ -65,6 +65,15 @@ func misbehave(c *child, how string) error {
 		select {}
 	case "refuse":
 		return &media.Error{Kind: media.ErrUnsupported, Message: "no\x00 thanks"}
+	case "does not listen":
+		c.mu.Lock() // what was told stays unread
+		for told := 0; told < 100; {
+			ready := []unix.PollFd{{Fd: control, Events: unix.POLLIN}}
+			if n, _ := unix.Poll(ready, -1); n == 1 {
+				told++
+			}
+		}
+		return &media.Error{Kind: media.ErrUnsupported, Message: "no, and I did not listen"}
 	case "claims to wait":
 		c.status.state.Store(uint32(awaitingInput))
 		c.status.have.Store(50)

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -150,6 +151,28 @@ func TestALieEndsTheProcess(t *testing.T) {
 func TestAnErrorOfTheLoopComesThrough(t *testing.T) {
 	_, err := finish(t, begin(t, pool(t, Config{}), "refuse", 10))
 	if !errors.Is(err, media.ErrUnsupported) || err.Error() != "no  thanks" {
+		t.Errorf("err %q", err)
+	}
+}
+
+func TestTheLastWordsOfAProcessThatDidNotListenAreHeard(t *testing.T) {
+	d := begin(t, pool(t, Config{}), "does not listen", 10)
+	ended := make(chan struct{})
+	var talk sync.WaitGroup
+	talk.Go(func() {
+		for size := int64(1001); ; size++ {
+			select {
+			case <-ended:
+				return
+			default:
+				d.Grow(size, false)
+			}
+		}
+	})
+	_, err := finish(t, d)
+	close(ended)
+	talk.Wait()
+	if !errors.Is(err, media.ErrUnsupported) || err.Error() != "no, and I did not listen" {
 		t.Errorf("err %q", err)
 	}
 }

@@ -173,7 +173,7 @@ type End struct {
 
 // Accounting says what became of every frame:
 // decoded = inferred + skipped + Σ dropped + Σ failed + pending.
-// Beside it stands undecoded, in access units that gave no picture.
+// Beside it stand undecoded, in access units that gave no picture, and concealed.
 type Accounting struct {
 	Decoded   int64            `json:"decoded"`
 	Inferred  int64            `json:"inferred"`
@@ -182,6 +182,8 @@ type Accounting struct {
 	Failed    map[string]int64 `json:"failed"`
 	Pending   int64            `json:"pending"`
 	Undecoded map[string]int64 `json:"undecoded"`
+	// Concealed are those of the decoded pictures parts of which were lost and guessed.
+	Concealed int64 `json:"concealed"`
 }
 
 // Started answers start, resume and watch.
