@@ -78,7 +78,7 @@ type RuleChange struct {
 // Waiting names what a decoder waits for before it can begin.
 type Waiting string
 
-// WaitingForIndex: an MP4 whose index is behind the media data cannot be decoded
+// WaitingForIndex means that an MP4 whose index is behind the media data cannot be decoded
 // before the index has arrived.
 const WaitingForIndex Waiting = "waiting_for_index"
 

@@ -118,7 +118,7 @@ func FuzzIndexWalk(f *testing.F) {
 		if err == nil && place < IndexComplete && place != IndexFirst && need <= size {
 			t.Errorf("place %d with %d bytes asks for %d", place, size, need)
 		}
-		w.Walk(bytes.NewReader(file), int64(len(file)), true)
+		_, _, _ = w.Walk(bytes.NewReader(file), int64(len(file)), true)
 		w.Fragmented(bytes.NewReader(file))
 	})
 }

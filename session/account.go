@@ -44,8 +44,8 @@ func (c *counts) accounting(pending int64) wire.Accounting {
 	a := wire.Accounting{
 		Decoded: c.decode.Decoded, Skipped: c.decode.Decoded - c.decode.Picked, Inferred: c.inferred, Pending: pending,
 		Concealed: c.decode.Concealed,
-		Dropped: make(map[string]int64, dropReasons),
-		Failed:  map[string]int64{engineError: c.failed},
+		Dropped:   make(map[string]int64, dropReasons),
+		Failed:    map[string]int64{engineError: c.failed},
 		Undecoded: map[string]int64{
 			"corrupt": c.decode.Undecoded.Corrupt, "no_keyframe": c.decode.Undecoded.NoKeyframe,
 		},

@@ -155,7 +155,7 @@ func TestFlippedBytesNeverEndBadly(t *testing.T) {
 			}
 			r := decode(t, b, quick, nil)
 			var e *media.Error
-			if r.Err != nil && (!errors.As(r.Err, &e) || e.Kind == media.ErrInput) {
+			if r.Err != nil && (!errors.As(r.Err, &e) || errors.Is(e.Kind, media.ErrInput)) {
 				t.Errorf("%s: %v", name, r.Err)
 			}
 		}

@@ -89,6 +89,6 @@ func (m *measure) Log(string) {}
 
 func threadTime() time.Duration {
 	var u unix.Rusage
-	unix.Getrusage(unix.RUSAGE_THREAD, &u)
+	_ = unix.Getrusage(unix.RUSAGE_THREAD, &u)
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

@@ -23,11 +23,11 @@ func Child(loop media.Loop) {
 	// The loop stays on this thread, whose priority is lowered: decoding must not
 	// starve the engine.
 	runtime.LockOSThread()
-	unix.Setpriority(unix.PRIO_PROCESS, 0, 5)
+	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, 5)
 	runtime.GOMAXPROCS(2) // the loop, and the reader of the socket
 	debug.SetGCPercent(50)
 	// If memory runs out, this is the process to take.
-	os.WriteFile("/proc/self/oom_score_adj", []byte("500"), 0)
+	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("500"), 0)
 	dieBySignal()
 	send([]byte{protocol, msgHello})
 
@@ -78,7 +78,7 @@ func send(b []byte) {
 func dieBySignal() {
 	var byDefault [4]uint64 // a struct sigaction of zeros: SIG_DFL
 	for _, s := range []unix.Signal{unix.SIGSEGV, unix.SIGBUS, unix.SIGFPE, unix.SIGILL, unix.SIGABRT, unix.SIGTRAP, unix.SIGSYS} {
-		unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(s), uintptr(unsafe.Pointer(&byDefault)), 0, 8, 0, 0)
+		_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(s), uintptr(unsafe.Pointer(&byDefault)), 0, 8, 0, 0)
 	}
 }
 
@@ -167,7 +167,7 @@ func (c *child) readFeeds() {
 	var b [feedLen + 1]byte
 	for {
 		n, err := unix.Read(control, b[:])
-		if err == unix.EINTR {
+		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil || n == 0 {
@@ -268,5 +268,5 @@ func (c *child) Put(o media.Output, st media.DecodeStats) error {
 // Log implements media.Host. Lines that do not fit into the socket are dropped.
 func (c *child) Log(line string) {
 	b := append([]byte{protocol, msgLog}, line[:min(len(line), maxText)]...)
-	unix.SendmsgN(control, b, nil, nil, unix.MSG_DONTWAIT)
+	_, _ = unix.SendmsgN(control, b, nil, nil, unix.MSG_DONTWAIT)
 }

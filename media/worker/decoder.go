@@ -34,13 +34,12 @@ type decoder struct {
 	writer sync.WaitGroup
 
 	// Owned by Next.
-	in       [maxMessage + 1]byte
-	hello    bool
-	reset    bool  // the process left something unread
-	index    int64 // of the latest frame
-	lines    int   // of log
-	wait     waitState
-	lastRule media.RuleChange
+	in    [maxMessage + 1]byte
+	hello bool
+	reset bool  // the process left something unread
+	index int64 // of the latest frame
+	lines int   // of log
+	wait  waitState
 
 	mu    sync.Mutex
 	next  feed              // guarded by mu: what the process has not been told
@@ -80,7 +79,7 @@ func newDecoder(p *Pool, proc *process, r *ring, j media.Job) *decoder {
 
 func monotonic() int64 {
 	var ts unix.Timespec
-	unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
 	return ts.Nano()
 }
 
@@ -215,7 +214,7 @@ func (d *decoder) Stats() media.DecodeStats {
 
 // Close implements media.Decoder.
 func (d *decoder) Close() error {
-	d.end(errClosed)
+	_ = d.end(errClosed)
 	return nil
 }
 

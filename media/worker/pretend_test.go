@@ -29,17 +29,17 @@ func pretend(h media.Host, input *os.File, job media.Job) (st media.DecodeStats,
 		}
 		if id, rule, ok := h.Rule(); ok {
 			job.Sample = rule
-			h.Put(media.Output{Rule: &media.RuleChange{ID: id, From: n}}, st)
+			_ = h.Put(media.Output{Rule: &media.RuleChange{ID: id, From: n}}, st)
 		}
 		st.Decoded++
 		if job.Sample.Every > 1 && n%int64(job.Sample.Every) != 0 {
 			continue
 		}
 		f, _ := h.Slot()
-		input.ReadAt(f.Views[0].Pix, 100*n)
+		_, _ = input.ReadAt(f.Views[0].Pix, 100*n)
 		f.FrameInfo = media.FrameInfo{Index: n, PTS: time.Duration(n), Width: 4, Height: 4, Input: 100 * (n + 1)}
 		st.Picked++
-		h.Put(media.Output{Frame: f}, st)
+		_ = h.Put(media.Output{Frame: f}, st)
 	}
 }
 
@@ -58,7 +58,7 @@ func misbehave(c *child, how string) error {
 	case "exit":
 		os.Exit(7)
 	case "killed":
-		syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	case "panic":
 		panic("a bug in the loop")
 	case "hang":
@@ -134,7 +134,7 @@ func limits() string {
 	var s []string
 	for _, what := range []int{unix.RLIMIT_DATA, unix.RLIMIT_NOFILE, unix.RLIMIT_FSIZE, unix.RLIMIT_CORE} {
 		var r unix.Rlimit
-		unix.Getrlimit(what, &r)
+		_ = unix.Getrlimit(what, &r)
 		s = append(s, strconv.FormatUint(r.Max, 10))
 	}
 	nice, _ := unix.Getpriority(unix.PRIO_PROCESS, 0)

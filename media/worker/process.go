@@ -32,7 +32,7 @@ func spawn(path string, args []string) (*process, error) {
 	}
 	theirs := os.NewFile(uintptr(pair[1]), "decoder")
 	defer theirs.Close()
-	unix.SetNonblock(pair[0], true)
+	_ = unix.SetNonblock(pair[0], true)
 	ours := os.NewFile(uintptr(pair[0]), "decoder")
 	defer ours.Close()
 	conn, err := net.FileConn(ours)

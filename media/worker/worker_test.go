@@ -92,7 +92,7 @@ func TestFramesComeThroughSharedMemory(t *testing.T) {
 		}
 		o.Frame.Release()
 	}
-	if _, err := d.Next(t.Context()); err != io.EOF {
+	if _, err := d.Next(t.Context()); !errors.Is(err, io.EOF) {
 		t.Errorf("at the end: %v", err)
 	}
 	if st := d.Stats(); st.Decoded != 50 || st.Picked != 50 {
@@ -113,7 +113,7 @@ func TestADeadProcessIsExplained(t *testing.T) {
 			t.Errorf("%s: %d frames, err %v", behaviour, n, err)
 		}
 	}
-	if n, err := finish(t, begin(t, p, "", 10)); n != 10 || err != io.EOF {
+	if n, err := finish(t, begin(t, p, "", 10)); n != 10 || !errors.Is(err, io.EOF) {
 		t.Errorf("afterwards: %d frames, err %v", n, err)
 	}
 }
@@ -217,7 +217,7 @@ func TestWaitingForWhatIsNotThereIsNoStall(t *testing.T) {
 
 func TestAProcessThatDoesNotReadBlocksNobody(t *testing.T) {
 	d := begin(t, pool(t, Config{}), "", 10).(*decoder)
-	unix.Kill(d.proc.cmd.Process.Pid, unix.SIGSTOP)
+	_ = unix.Kill(d.proc.cmd.Process.Pid, unix.SIGSTOP)
 	for i := range 100_000 {
 		d.Grow(int64(1000+i), false)
 		d.Configure(uint32(i), media.Sample{})
@@ -230,7 +230,7 @@ func TestAProcessThatDoesNotReadBlocksNobody(t *testing.T) {
 
 func TestChatterIsBounded(t *testing.T) {
 	d := begin(t, pool(t, Config{}), "chatter", 10)
-	if n, err := finish(t, d); n != 10 || err != io.EOF {
+	if n, err := finish(t, d); n != 10 || !errors.Is(err, io.EOF) {
 		t.Errorf("%d frames, err %v", n, err)
 	}
 }
@@ -335,7 +335,7 @@ func beParent() {
 	}
 	idle := <-p.idle
 	fmt.Println(m.(*decoder).proc.cmd.Process.Pid, idle.cmd.Process.Pid)
-	syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	select {}
 }
 
