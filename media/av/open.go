@@ -191,7 +191,7 @@ func (d *decoder) openFormat(name string, seekable bool) error {
 		"probesize":          strconv.Itoa(probeSize),
 		"fpsprobesize":       "0",
 	} {
-		opts.Set(k, v, 0)
+		_ = opts.Set(k, v, 0)
 	}
 	if err := d.fc.OpenInput("", format, opts); err != nil {
 		// FFmpeg frees the context when opening fails.
