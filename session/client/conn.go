@@ -83,7 +83,7 @@ func (c *conn) begin(ctx context.Context) error {
 	s, first := c.s, c.s.buffer == nil
 	var m wire.ClientMessage = &s.start
 	if !first {
-		m = &wire.Resume{Session: s.started.Session, Token: s.started.Token, Epoch: s.epoch, Offset: s.offset}
+		m = &wire.Resume{Session: s.started.Session, Token: s.started.Token, Epoch: s.epoch, Offset: s.offset, Results: s.start.Results}
 	}
 	if err := c.socket.Write(ctx, websocket.MessageText, wire.EncodeClient(m)); err != nil {
 		return err
