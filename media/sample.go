@@ -71,12 +71,22 @@ func (p *Picker) pickTick(pts time.Duration) bool {
 		p.begun, p.start, p.tick = true, pts, 0
 		return true
 	}
-	// Half a microsecond of slack: time stamps of 1/90000 s are rounded to
-	// nanoseconds, and 0.1 s · 10 must count as 1.
-	tick := int64(math.Floor((pts - p.start + 500*time.Nanosecond).Seconds() * p.rule.FPS))
+	tick, _ := p.Tick(pts)
 	if tick <= p.tick {
 		return false
 	}
 	p.tick = tick
 	return true
 }
+
+// Tick is floor((pts − start)·fps), of which the first frame with a new value is
+// picked. ok says that there is a rule of frames per second, and that it has begun.
+func (p *Picker) Tick(pts time.Duration) (tick int64, ok bool) {
+	// Half a microsecond of slack: time stamps of 1/90000 s are rounded to
+	// nanoseconds, and 0.1 s · 10 must count as 1.
+	tick = int64(math.Floor((pts - p.start + 500*time.Nanosecond).Seconds() * p.rule.FPS))
+	return tick, p.begun && p.rule.FPS > 0
+}
+
+// Last is the tick that was picked last.
+func (p *Picker) Last() int64 { return p.tick }

@@ -48,7 +48,7 @@ func Sniff(head []byte, final bool) Sniffed {
 	if len(head) == SniffLen {
 		final = true
 	}
-	if len(head) < 16 && !final {
+	if len(head) < 32 && !final { // no signature is longer
 		return Sniffed{More: true}
 	}
 	for _, f := range signatures {

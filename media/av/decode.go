@@ -10,6 +10,7 @@ import "C"
 import (
 	"errors"
 	"io"
+	"math"
 	"os"
 	"runtime"
 	"runtime/cgo"
@@ -65,21 +66,22 @@ type decoder struct {
 	codec    astiav.CodecID
 	cc       *astiav.CodecContext
 
-	pkt    *astiav.Packet
-	frame  *astiav.Frame
-	spare  *media.Frame // a slot that was not used yet
-	scaler *scaler
-	picker media.Picker
-	info   media.StreamInfo
-	told   bool // info was put
-	torn   bool // the last packet was cut short
-	fields bool // there are interlaced pictures, or packets that are not shown
-	stats  media.DecodeStats
-	keys   keys
-	clock  clock
-	last   media.FrameInfo // of the latest picture, picked or not
-	lastNS time.Duration   // how long it lasts, as far as known
-	input  int64           // bytes that were needed so far
+	pkt     *astiav.Packet
+	frame   *astiav.Frame
+	spare   *media.Frame // a slot that was not used yet
+	scaler  *scaler
+	picker  media.Picker
+	info    media.StreamInfo
+	told    bool // info was put
+	torn    bool // the last packet was cut short
+	fields  bool // there are interlaced pictures, or packets that are not shown
+	stats   media.DecodeStats
+	keys    keys
+	clock   clock
+	skipper skipper
+	last    media.FrameInfo // of the latest picture, picked or not
+	lastNS  time.Duration   // how long it lasts, as far as known
+	input   int64           // bytes that were needed so far
 
 	mark       time.Time     // of the previous picked picture
 	markWaited time.Duration // in.waited then
@@ -125,6 +127,7 @@ func (d *decoder) run() error {
 	if err != nil && !errors.Is(err, errDone) {
 		return err
 	}
+	d.countSkipped(math.MaxInt64)
 	d.stats.Undecoded.NoKeyframe = d.keys.undecoded(true)
 	if d.onePerPacket() {
 		d.stats.Undecoded.Corrupt = max(d.stats.Undecoded.Corrupt, d.keys.missing())
@@ -236,7 +239,7 @@ func (d *decoder) packet() error {
 	if !d.chosen || d.pkt.StreamIndex() != d.stream {
 		return nil
 	}
-	if err := d.openStream(); err != nil {
+	if err := d.openStream(); err != nil || d.skip(d.pkt) {
 		return err
 	}
 	return d.send(d.pkt)
@@ -311,20 +314,6 @@ func (d *decoder) refused(err error) error {
 		d.stats.Undecoded.Corrupt++
 	}
 	return nil
-}
-
-// changeRules takes up the sampling rules that have arrived.
-func (d *decoder) changeRules() error {
-	for {
-		id, rule, ok := d.host.Rule()
-		if !ok {
-			return nil
-		}
-		d.picker.Change(rule)
-		if err := d.host.Put(media.Output{Rule: &media.RuleChange{ID: id, From: d.stats.Decoded}}, d.stats); err != nil {
-			return err
-		}
-	}
 }
 
 // tell is how many bytes of the input the demuxer has used.

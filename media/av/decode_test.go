@@ -116,6 +116,7 @@ func TestFirstFrameNeedsNoMoreThanItsPackets(t *testing.T) {
 	for name, most := range map[string]int64{
 		"people.mp4": 114_027, "people-bframes.mp4": 99_552, "people-frag.mp4": 113_019,
 		"people.mkv": 112_648, "people-vp8.webm": 84_646, "people-vp9.webm": 71_754, "people.ts": 147_204,
+		"people.avi": 118_000, "people.flv": 113_000, "people.mpg": 147_000, "people.h264": 113_000, "people-vp8.ivf": 84_646,
 	} {
 		f, _ := mediatest.Open(t, name)
 		c, err := Measure(f, job)

@@ -1,6 +1,7 @@
 package av
 
 /*
+#include <errno.h>
 #include "shim.h"
 */
 import "C"
@@ -23,6 +24,8 @@ type input struct {
 	file *os.File
 	fd   int
 
+	seekable bool // else it can be taken back by maxBack
+
 	pos    int64 // next byte to be read
 	high   int64 // the furthest byte that was read
 	size   int64
@@ -30,6 +33,10 @@ type input struct {
 	waited time.Duration // in Await
 	err    error         // why reading had to stop
 }
+
+// maxBack is how far a stream can be taken back, in bytes. The demuxer of program
+// streams looks ahead by a few, and would lose them at the end of its buffer.
+const maxBack = readBuffer + 64
 
 func newInput(h media.Host, f *os.File) *input {
 	return &input{host: h, file: f, fd: int(f.Fd())}
@@ -87,7 +94,10 @@ func detRead(handle C.uintptr_t, buf *C.uint8_t, n C.int) C.int {
 //export detSeek
 func detSeek(handle C.uintptr_t, offset C.int64_t, whence C.int) C.int64_t {
 	in := cgo.Handle(handle).Value().(*input)
-	switch whence &^ C.AVSEEK_FORCE {
+	if whence &^= C.AVSEEK_FORCE; !in.seekable && (whence != io.SeekStart || int64(offset) > in.pos || int64(offset) < in.pos-maxBack) {
+		return -C.EPIPE
+	}
+	switch whence {
 	case C.AVSEEK_SIZE:
 		return C.int64_t(in.size)
 	case io.SeekStart:

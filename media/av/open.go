@@ -176,7 +176,7 @@ func (d *decoder) openFormat(name string, seekable bool) error {
 		return refuse(media.ErrUnsupported, "this build has no demuxer %q", name)
 	}
 	d.fc = astiav.AllocFormatContext()
-	d.seekable = seekable
+	d.seekable, d.in.seekable = seekable, seekable
 	if e := C.det_set_input(d.raw(), C.uintptr_t(d.inHandle), readBuffer, boolInt(seekable), boolInt(d.fillIn())); e < 0 {
 		return refuse(media.ErrDecode, "opening the input: %v", astiav.Error(e))
 	}

@@ -29,11 +29,12 @@ func (d *decoder) picture() error {
 			return err
 		}
 	}
+	pts := d.time(&p)
+	d.countSkipped(pts)
 	if err := d.changeRules(); err != nil {
 		return err
 	}
 	d.input = max(d.input, d.tell())
-	pts := d.time(&p)
 	d.last = media.FrameInfo{
 		Index: d.stats.Decoded, PTS: pts, Width: w, Height: h, Aspect: aspect,
 		Key: p.key != 0, KeyPTS: d.keyTime(pts, p.key != 0), Input: d.input,

@@ -61,11 +61,14 @@ int det_set_input(AVFormatContext *fc, uintptr_t handle, int buffer, int seekabl
 	uint8_t *b = av_malloc(buffer);
 	if (!b)
 		return AVERROR(ENOMEM);
-	fc->pb = avio_alloc_context(b, buffer, 0, (void *)handle, read_input, NULL, seekable ? seek_input : NULL);
+	fc->pb = avio_alloc_context(b, buffer, 0, (void *)handle, read_input, NULL, seek_input);
 	if (!fc->pb) {
 		av_free(b);
 		return AVERROR(ENOMEM);
 	}
+	// Without this a demuxer knows that it reads a stream; detSeek takes it back by
+	// as little as a header, which may have left the buffer.
+	fc->pb->seekable = seekable ? AVIO_SEEKABLE_NORMAL : 0;
 	fc->flags |= AVFMT_FLAG_CUSTOM_IO | (fill_in ? 0 : AVFMT_FLAG_NOFILLIN);
 	return 0;
 }
@@ -102,6 +105,36 @@ void det_limit_codec(AVCodecContext *cc, int strict)
 }
 
 void det_number_packet(AVPacket *p, int64_t number) { p->opaque = (void *)(intptr_t)number; }
+
+// A slice (1 to 5) that is referred to has nal_ref_idc above 0 in its header.
+static int is_reference(uint8_t h) { return (h & 0x1f) >= 1 && (h & 0x1f) <= 5 && (h & 0x60); }
+static int is_slice(uint8_t h) { return (h & 0x1f) == 1; }
+
+int det_disposable(const AVCodecContext *cc, const AVPacket *p)
+{
+	const uint8_t *b = p->data, *end = b + p->size;
+	int slices = 0;
+	if (cc->extradata_size > 4 && cc->extradata[0] == 1) { // units behind their length
+		int n = (cc->extradata[4] & 3) + 1;
+		while (end - b > n) {
+			int64_t size = 0;
+			for (int i = 0; i < n; i++)
+				size = size << 8 | *b++;
+			if (size < 1 || size > end - b || is_reference(*b))
+				return 0;
+			slices += is_slice(*b);
+			b += size;
+		}
+		return slices > 0;
+	}
+	for (; end - b > 3; b++)
+		if (!b[0] && !b[1] && b[2] == 1) {
+			if (is_reference(b[3]))
+				return 0;
+			slices += is_slice(b[3]);
+		}
+	return slices > 0;
+}
 
 int64_t det_ns(int64_t t, AVRational time_base)
 {

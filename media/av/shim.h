@@ -35,6 +35,9 @@ int det_is_default(AVFormatContext *fc, int stream);
 void det_limit_codec(AVCodecContext *cc, int strict);
 void det_number_packet(AVPacket *p, int64_t number);
 
+// Whether an H.264 packet holds a picture to which no other refers.
+int det_disposable(const AVCodecContext *cc, const AVPacket *p);
+
 // What a decoded picture says of itself.
 typedef struct {
 	int64_t ns;      // presentation time, INT64_MIN: none

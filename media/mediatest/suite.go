@@ -142,7 +142,7 @@ func (s suite) everyFrame(t *testing.T) {
 }
 
 func (s suite) growing(t *testing.T) {
-	for _, name := range []string{"people.mp4", "people-bframes.mp4", "people-frag.mp4", "people.ts", "people.mkv", "people-vp8.webm", "people.avi", "people.flv", "people.mpg", "people.h264", "mjpeg.mjpeg", "frame.jpg"} {
+	for _, name := range []string{"people.mp4", "people-bframes.mp4", "people-frag.mp4", "people.ts", "people.mkv", "people-vp8.webm", "people.avi", "people.flv", "people.mpg", "people.h264", "mpeg2.mpg", "mjpeg.mjpeg", "frame.jpg", "frame.bmp"} {
 		whole := s.all(t, name, media.Job{Sample: media.Sample{Every: 7}}, nil)
 		f, size := Open(t, name)
 		d := s.open(t, f, media.Job{Sample: media.Sample{Every: 7}})
