@@ -177,7 +177,14 @@ func (d *decoder) openFormat(name string, seekable bool) error {
 	}
 	d.fc = astiav.AllocFormatContext()
 	d.seekable, d.in.seekable = seekable, seekable
-	if e := C.det_set_input(d.raw(), C.uintptr_t(d.inHandle), readBuffer, boolInt(seekable), boolInt(d.fillIn())); e < 0 {
+	var seek C.int = C.DET_SEEK_NOT
+	switch {
+	case seekable:
+		seek = C.DET_SEEK_ANYWHERE
+	case d.info.Container == media.MPEGPS:
+		seek = C.DET_SEEK_BACK
+	}
+	if e := C.det_set_input(d.raw(), C.uintptr_t(d.inHandle), readBuffer, seek, boolInt(d.fillIn())); e < 0 {
 		return refuse(media.ErrDecode, "opening the input: %v", astiav.Error(e))
 	}
 	d.pb = C.det_input(d.raw())

@@ -56,19 +56,19 @@ static int64_t seek_input(void *opaque, int64_t offset, int whence)
 	return detSeek((uintptr_t)opaque, offset, whence);
 }
 
-int det_set_input(AVFormatContext *fc, uintptr_t handle, int buffer, int seekable, int fill_in)
+int det_set_input(AVFormatContext *fc, uintptr_t handle, int buffer, int seek, int fill_in)
 {
 	uint8_t *b = av_malloc(buffer);
 	if (!b)
 		return AVERROR(ENOMEM);
-	fc->pb = avio_alloc_context(b, buffer, 0, (void *)handle, read_input, NULL, seek_input);
+	fc->pb = avio_alloc_context(b, buffer, 0, (void *)handle, read_input, NULL, seek == DET_SEEK_NOT ? NULL : seek_input);
 	if (!fc->pb) {
 		av_free(b);
 		return AVERROR(ENOMEM);
 	}
 	// Without this a demuxer knows that it reads a stream; detSeek takes it back by
 	// as little as a header, which may have left the buffer.
-	fc->pb->seekable = seekable ? AVIO_SEEKABLE_NORMAL : 0;
+	fc->pb->seekable = seek == DET_SEEK_ANYWHERE ? AVIO_SEEKABLE_NORMAL : 0;
 	fc->flags |= AVFMT_FLAG_CUSTOM_IO | (fill_in ? 0 : AVFMT_FLAG_NOFILLIN);
 	return 0;
 }

@@ -22,7 +22,8 @@ const char *det_limit_hit(void);
 
 // Gives the format context an input that calls detRead (and detSeek). fill_in lets
 // the demuxer infer times that the container does not have.
-int det_set_input(AVFormatContext *fc, uintptr_t handle, int buffer, int seekable, int fill_in);
+int det_set_input(AVFormatContext *fc, uintptr_t handle, int buffer, int seek, int fill_in);
+enum { DET_SEEK_NOT, DET_SEEK_BACK, DET_SEEK_ANYWHERE };
 void det_free_input(AVFormatContext *fc, AVIOContext *pb);
 AVIOContext *det_input(AVFormatContext *fc);
 int64_t det_tell(AVIOContext *pb);
