@@ -81,6 +81,15 @@ func (s sample) show(format string) string {
 	return fmt.Sprintf("%s [%s–%s]", f(s.median()), f(slices.Min(s)), f(slices.Max(s)))
 }
 
+// minus is the sample with v taken off everywhere.
+func (s sample) minus(v float64) sample {
+	less := slices.Clone(s)
+	for i := range less {
+		less[i] -= v
+	}
+	return less
+}
+
 func verdict(ok bool) string {
 	if ok {
 		return "PASS"
