@@ -1,6 +1,9 @@
 package media
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // The containers that are recognised and offered, by the names that clients see.
 const (
@@ -146,12 +149,7 @@ func isISOMedia(h []byte) bool {
 	if size != 0 && size != 1 && size < 8 {
 		return false
 	}
-	for _, box := range isoBoxes {
-		if string(h[4:8]) == box {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(isoBoxes, string(h[4:8]))
 }
 
 // isHEIF tells still pictures from other ISO base media by the brand.

@@ -23,6 +23,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -326,7 +327,7 @@ func (s *Session) conclude(err error, acks *acks) wire.End {
 		end.Outcome, err = wire.Cancelled, nil
 	case s.stopped != nil:
 		err = s.stopped
-	case inputErr != nil && !complete && wire.AsError(err).Code == wire.DecodeFailed:
+	case inputErr != nil && !complete && slices.Contains(ofMissingBytes, wire.AsError(err).Code):
 		err = inputErr // no wonder that it could not be decoded
 	}
 	if err != nil {
@@ -339,6 +340,9 @@ func (s *Session) conclude(err error, acks *acks) wire.End {
 	s.end = new(end)
 	return end
 }
+
+// ofMissingBytes is how decoding can end where an input was cut off.
+var ofMissingBytes = []wire.Code{wire.DecodeFailed, wire.UploadIncomplete}
 
 // mediaError puts a decoder's failure into the protocol's terms.
 func mediaError(err error) error {

@@ -110,14 +110,18 @@ func TestE2EBadMedia(t *testing.T) {
 			t.Errorf("%s: %+v", name, a)
 		}
 	}
-	for name, c := range map[string]struct{ most, undecoded int64 }{
-		"people-corrupt.mp4": {100, 0}, "people-corrupt.ts": {100, 0}, "people-truncated.mp4": {40, 1},
+	for name, c := range map[string]struct {
+		most, undecoded, concealed int64
+		code                       string
+	}{
+		"people-corrupt.mp4": {100, 0, 1, ""}, "people-corrupt.ts": {100, 0, 0, ""},
+		"people-truncated.mp4": {40, 1, 0, "upload_incomplete"},
 	} {
 		all := p.file(name, "every=10")
 		end := all[len(all)-1]
 		a := end.Accounting
 		lost := a.Undecoded["corrupt"] + a.Undecoded["no_keyframe"]
-		if end.Outcome != "done" || a.Decoded < c.most*6/10 || a.Decoded > c.most || lost < c.undecoded || a.Inferred != (a.Decoded+9)/10 {
+		if string(end.Code) != c.code || a.Concealed < c.concealed || a.Decoded < c.most*6/10 || a.Decoded > c.most || lost < c.undecoded || a.Inferred != (a.Decoded+9)/10 {
 			t.Errorf("%s: %+v", name, end)
 		}
 		if c.most == 100 && a.Decoded+lost < 99 {

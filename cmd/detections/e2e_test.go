@@ -217,7 +217,7 @@ type answer struct {
 	Status     int
 	Bytes      int64
 	Accounting struct {
-		Decoded, Inferred, Skipped, Pending int64
+		Decoded, Inferred, Skipped, Pending, Concealed int64
 		Undecoded                           map[string]int64
 	}
 }
