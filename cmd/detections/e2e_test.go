@@ -218,7 +218,7 @@ type answer struct {
 	Bytes      int64
 	Accounting struct {
 		Decoded, Inferred, Skipped, Pending, Concealed int64
-		Undecoded                           map[string]int64
+		Undecoded                                      map[string]int64
 	}
 }
 
