@@ -184,6 +184,7 @@ func (b *bench) printThroughput(a *alone, r *throughputRun) {
 		{fmt.Sprintf("possible: %.0f cores / sum alone", cores), fmt.Sprintf("%.1f", 1000*cores/need), "", ""},
 		{"the session", r.fps.show("%.1f"), "", ""},
 		{"ratio", r.ratio.show("%.3f"), fmt.Sprintf("≥ %.2f", throughputTarget), verdict(r.ratio.median() >= throughputTarget)},
+		{"the same of what client and others left of the cores", fmt.Sprintf("%.3f", r.ratio.median()/(1-r.fps.median()*(r.client.median()+r.others.median())/(1000*cores))), "", ""},
 		{"CPU alone / CPU in the session", r.thrift.show("%.3f"), "", ""},
 		{"hub's allocations per frame", r.mallocs.show("%.0f"), "", ""},
 		{"hub's garbage collections per session", r.collections.show("%.0f"), "", ""},

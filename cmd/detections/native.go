@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"runtime/debug"
 	"strings"
 
@@ -63,6 +64,9 @@ func openEngines(ctx context.Context, s *settings, file loader.File, m *infer.Mo
 		opts.Providers = []string{provider} // all of the same kind
 		report(hub.Converting, 100*float64(len(engines))/float64(n))
 	}
+	// An engine in native code keeps a processor of Go's scheduler to itself until the
+	// runtime's monitor takes it back. With one more for each, nothing waits for that.
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + len(engines))
 	return engines, nil
 }
 

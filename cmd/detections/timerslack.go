@@ -12,7 +12,7 @@ package main
 // from the first one, so it must be set before the runtime starts.
 __attribute__((constructor)) static void set_timer_slack(void)
 {
-	prctl(PR_SET_TIMERSLACK, 1000000UL, 0, 0, 0); // ns
+	prctl(PR_SET_TIMERSLACK, 4000000UL, 0, 0, 0); // ns
 }
 */
 import "C"
