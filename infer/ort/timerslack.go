@@ -1,6 +1,6 @@
 //go:build cgo
 
-package main
+package ort
 
 /*
 #include <sys/prctl.h>
