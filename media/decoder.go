@@ -22,6 +22,13 @@ type Job struct {
 	Container string
 	// FPS is the frame rate of a raw stream without time stamps; 0: 25.
 	FPS float64
+	// Resume goes on where another decoder of the same input and the same job was:
+	// the first frame is the first one picked after this checkpoint. nil: from the
+	// beginning.
+	Resume *Checkpoint
+	// From is the first picture, by index, that the sampling rule may pick: it came
+	// into force there.
+	From int64
 }
 
 // MaxViews bounds the views of a job.

@@ -30,6 +30,8 @@ type FrameInfo struct {
 	Decode time.Duration
 	// Ready is when the pixels were complete, on the hub's clock.
 	Ready time.Time
+	// Checkpoint lets another decoder go on after this picture.
+	Checkpoint Checkpoint
 }
 
 // Frame is a picked picture with its pixels. See the package comment for who owns it.

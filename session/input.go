@@ -315,7 +315,7 @@ func (in *input) commit() {
 		return
 	}
 	n := s.cfg.Spool.Synced()
-	if err := s.cfg.Journal.Commit(context.Background(), n); err != nil {
+	if err := s.cfg.Journal.Commit(context.Background(), n, false); err != nil {
 		s.log.Error("upload cannot be acknowledged", "err", err)
 		s.Abort(wire.Errorf(wire.Internal, "the session's log cannot be written"))
 		return

@@ -135,13 +135,13 @@ func (j journal) Append(ctx context.Context, after uint64, e wire.Event, replay 
 	return j.Writer.Append(ctx, after, e, replay)
 }
 
-func (j journal) Commit(ctx context.Context, n int64) error {
+func (j journal) Commit(ctx context.Context, n int64, final bool) error {
 	if j.o.commit != nil {
 		if err := j.o.commit(n); err != nil {
 			return err
 		}
 	}
-	return j.Writer.Commit(ctx, n)
+	return j.Writer.Commit(ctx, n, final)
 }
 
 // send writes a video, or a part of one, as the feeder. A session that has ended

@@ -48,8 +48,8 @@ type Decoders interface {
 type Journal interface {
 	// Append puts an event after the event with offset after, with what a replay needs.
 	Append(ctx context.Context, after uint64, e wire.Event, replay []byte) error
-	// Commit records how many input bytes are durable.
-	Commit(ctx context.Context, input int64) error
+	// Commit records how many input bytes are durable, and whether they are all.
+	Commit(ctx context.Context, bytes int64, final bool) error
 }
 
 // Reader follows a session's timeline for a door; hub/timeline's Reader is one.

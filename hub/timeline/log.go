@@ -75,9 +75,9 @@ func (w *Writer) Append(ctx context.Context, after uint64, e wire.Event, replay 
 	return nil
 }
 
-// Commit records that so many input bytes are durable.
-func (w *Writer) Commit(ctx context.Context, input int64) error {
-	return w.log.store.Commit(ctx, w.id, w.term, input)
+// Commit records what is durable of the input.
+func (w *Writer) Commit(ctx context.Context, bytes int64, final bool) error {
+	return w.log.store.Commit(ctx, w.id, w.term, Input{Bytes: bytes, Final: final})
 }
 
 // Close lets go of the session's tail.

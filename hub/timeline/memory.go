@@ -73,23 +73,38 @@ func (m *Memory) Append(_ context.Context, id string, term, after uint64, recs .
 		return nil
 	}
 	s.records = append(s.records, recs...)
+	for _, r := range recs {
+		s.Bytes += int64(len(r.Message) + len(r.Replay))
+	}
 	last := recs[len(recs)-1]
 	s.Offset, s.Ended = last.Offset, last.Type == wire.TypeEnd
 	return nil
 }
 
 // Commit implements Store.
-func (m *Memory) Commit(_ context.Context, id string, term uint64, input int64) error {
+func (m *Memory) Commit(_ context.Context, id string, term uint64, in Input) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s, err := m.owned(id, term)
 	if err != nil {
 		return err
 	}
-	if input < s.Input {
+	if in.Less(s.Input) {
 		return ErrShrink
 	}
-	s.Input = input
+	s.Input = in
+	return nil
+}
+
+// Deliver implements Store.
+func (m *Memory) Deliver(_ context.Context, id string, offset uint64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s, err := m.get(id)
+	if err != nil {
+		return err
+	}
+	s.Delivered = max(s.Delivered, offset)
 	return nil
 }
 

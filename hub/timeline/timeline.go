@@ -24,7 +24,7 @@ var (
 	ErrOffset  = errors.New("timeline: another event was appended meanwhile")
 	ErrFenced  = errors.New("timeline: the session was taken over")
 	ErrEnded   = errors.New("timeline: the session has ended")
-	ErrShrink  = errors.New("timeline: fewer bytes than were committed before")
+	ErrShrink  = errors.New("timeline: less input than was committed before")
 	ErrClosed  = errors.New("timeline: closed")
 )
 
@@ -50,8 +50,23 @@ type Status struct {
 	Meta
 	Term   uint64
 	Offset uint64 // of the last record, 0: none
-	Input  int64  // committed bytes
+	Input  Input  // what was committed
 	Ended  bool   // the last record is the end event
+	Bytes  int64  // of all records, for quotas
+	// Delivered is the offset up to which the events have reached the Annotations
+	// service or were given up.
+	Delivered uint64
+}
+
+// Input is what is durable of a session's media.
+type Input struct {
+	Bytes int64
+	Final bool // that is all of it
+}
+
+// Less says whether it takes back something of what was committed before.
+func (in Input) Less(before Input) bool {
+	return in.Bytes < before.Bytes || before.Final && in != before
 }
 
 // Store keeps timelines. All methods may be called from any goroutine. What a
@@ -67,9 +82,14 @@ type Store interface {
 	// the store's promise when Append returns.
 	// ErrOffset, ErrFenced, ErrEnded, ErrUnknown.
 	Append(ctx context.Context, id string, term, after uint64, recs ...Record) error
-	// Commit records that so many input bytes are durable.
-	// ErrShrink, ErrFenced, ErrUnknown.
-	Commit(ctx context.Context, id string, term uint64, input int64) error
+	// Commit records what is durable of the input, to be found again after a power
+	// cut whatever the store's promise for records is.
+	// ErrShrink if that is less than before, ErrFenced, ErrUnknown.
+	Commit(ctx context.Context, id string, term uint64, in Input) error
+	// Deliver records that events up to an offset were delivered. It may be lost in
+	// a crash. A lower offset than before is no error and changes nothing; it needs
+	// no term, because only one process at a time has the store. ErrUnknown.
+	Deliver(ctx context.Context, id string, offset uint64) error
 	// Read returns at most limit records after an offset, none at the end. ErrUnknown.
 	Read(ctx context.Context, id string, after uint64, limit int) ([]Record, error)
 	// Status returns one session. ErrUnknown.

@@ -24,6 +24,8 @@ func Run(t *testing.T, open func(t *testing.T) timeline.Store) {
 		"nothing follows the end":                      nothingAfterEnd,
 		"a former owner can neither append nor commit": fenced,
 		"committed bytes never shrink":                 commit,
+		"deliveries only go forward":                   deliver,
+		"the bytes of records are counted":             size,
 		"list gives the unfinished, oldest first":      list,
 		"delete forgets":                               forget,
 		"one of many concurrent appends wins":          concurrent,
@@ -72,7 +74,8 @@ func unknown(t *testing.T, s timeline.Store) {
 	_, err = s.Read(ctx, "x", 0, 1)
 	want(t, err, timeline.ErrUnknown)
 	want(t, s.Append(ctx, "x", 1, 0, Rec(1, wire.TypeDetections)), timeline.ErrUnknown)
-	want(t, s.Commit(ctx, "x", 1, 1), timeline.ErrUnknown)
+	want(t, s.Commit(ctx, "x", 1, bytes(1)), timeline.ErrUnknown)
+	want(t, s.Deliver(ctx, "x", 1), timeline.ErrUnknown)
 	must(t, s.Delete(ctx, "x"))
 }
 
@@ -122,22 +125,55 @@ func nothingAfterEnd(t *testing.T, s timeline.Store) {
 func fenced(t *testing.T, s timeline.Store) {
 	ctx, old := t.Context(), begin(t, s, "a")
 	must(t, s.Append(ctx, "a", old, 0, Rec(1, wire.TypeDetections)))
-	must(t, s.Commit(ctx, "a", old, 10))
+	must(t, s.Commit(ctx, "a", old, bytes(10)))
 	st, err := s.Acquire(ctx, "a")
 	must(t, err)
-	if st.Term <= old || st.Offset != 1 || st.Input != 10 {
+	if st.Term <= old || st.Offset != 1 || st.Input != bytes(10) {
 		t.Fatalf("taken over as %+v", st)
 	}
 	want(t, s.Append(ctx, "a", old, 1, Rec(2, wire.TypeDetections)), timeline.ErrFenced)
-	want(t, s.Commit(ctx, "a", old, 20), timeline.ErrFenced)
+	want(t, s.Commit(ctx, "a", old, bytes(20)), timeline.ErrFenced)
 	must(t, s.Append(ctx, "a", st.Term, 1, Rec(2, wire.TypeDetections)))
 }
 
 func commit(t *testing.T, s timeline.Store) {
 	ctx, term := t.Context(), begin(t, s, "a")
-	must(t, s.Commit(ctx, "a", term, 100))
-	must(t, s.Commit(ctx, "a", term, 100))
-	want(t, s.Commit(ctx, "a", term, 99), timeline.ErrShrink)
+	must(t, s.Commit(ctx, "a", term, bytes(100)))
+	must(t, s.Commit(ctx, "a", term, bytes(100)))
+	want(t, s.Commit(ctx, "a", term, bytes(99)), timeline.ErrShrink)
+	all := timeline.Input{Bytes: 100, Final: true}
+	must(t, s.Commit(ctx, "a", term, all))
+	must(t, s.Commit(ctx, "a", term, all))
+	want(t, s.Commit(ctx, "a", term, bytes(100)), timeline.ErrShrink)
+	want(t, s.Commit(ctx, "a", term, timeline.Input{Bytes: 101, Final: true}), timeline.ErrShrink)
+	if st, err := s.Status(ctx, "a"); err != nil || st.Input != all {
+		t.Errorf("status %+v, %v", st, err)
+	}
+}
+
+func bytes(n int64) timeline.Input { return timeline.Input{Bytes: n} }
+
+func deliver(t *testing.T, s timeline.Store) {
+	ctx, term := t.Context(), begin(t, s, "a")
+	for i := range uint64(3) {
+		must(t, s.Append(ctx, "a", term, i, Rec(i+1, wire.TypeDetections)))
+	}
+	for _, to := range []uint64{2, 1} {
+		must(t, s.Deliver(ctx, "a", to))
+		if st, err := s.Status(ctx, "a"); err != nil || st.Delivered != 2 {
+			t.Errorf("delivered up to %d: %+v, %v", to, st, err)
+		}
+	}
+}
+
+func size(t *testing.T, s timeline.Store) {
+	ctx, term := t.Context(), begin(t, s, "a")
+	must(t, s.Append(ctx, "a", term, 0, Rec(1, wire.TypeDetections), Rec(2, wire.TypeDetections)))
+	a, b := Rec(1, ""), Rec(2, "")
+	want := int64(len(a.Message) + len(a.Replay) + len(b.Message) + len(b.Replay))
+	if st, err := s.Status(ctx, "a"); err != nil || st.Bytes != want {
+		t.Errorf("%d bytes, want %d: %v", st.Bytes, want, err)
+	}
 }
 
 func list(t *testing.T, s timeline.Store) {
