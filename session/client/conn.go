@@ -241,7 +241,7 @@ func (c *conn) take(m wire.HubMessage) {
 			s.deliver(m)
 		}
 	case *wire.Configured:
-		s.confirmed(m.ID)
+		s.answered(m.ID)
 		if s.isNew(m.Offset) {
 			s.deliver(m)
 		}
@@ -262,7 +262,7 @@ func (c *conn) take(m wire.HubMessage) {
 			c.fatal = &wire.Error{Code: m.Code, Message: m.Message} // the close frame follows
 			return
 		}
-		s.refused()
+		s.answered(m.ID)
 		s.deliver(m)
 	}
 }

@@ -79,15 +79,14 @@ func TestConfigureHoldsFromAFrameOn(t *testing.T) {
 		switch e := e.(type) {
 		case *wire.Detections:
 			if e.Frame == 3 {
-				if err := s.Configure(wire.Configure{Detect: &wire.Detect{Labels: []string{"unicorn"}}}); err != nil {
-					t.Error(err)
+				for _, m := range []wire.Configure{{ID: "no", Detect: &wire.Detect{Labels: []string{"unicorn"}}}, {ID: "mine", Sample: &wire.Sample{Every: 3}}} {
+					if err := s.Configure(m); err != nil {
+						t.Error(err)
+					}
 				}
 			}
 		case *wire.ErrorMessage:
 			refused = e
-			if err := s.Configure(wire.Configure{ID: "mine", Sample: &wire.Sample{Every: 3}}); err != nil {
-				t.Error(err)
-			}
 			// The hub takes it up before the bytes that come after it.
 			time.AfterFunc(100*time.Millisecond, func() {
 				pour(w, bytes.Repeat([]byte("p"), 6*piece))
@@ -100,7 +99,7 @@ func TestConfigureHoldsFromAFrameOn(t *testing.T) {
 	if err := s.Configure(wire.Configure{Sample: &wire.Sample{Every: -1}}); err == nil {
 		t.Error("nonsense was taken")
 	}
-	if s.Err() != nil || refused == nil || !slices.Equal(ids, []string{"", "mine"}) || !slices.Equal(l.frames, []int64{0, 1, 2, 3, 4, 7}) {
+	if s.Err() != nil || refused == nil || refused.ID != "no" || !slices.Equal(ids, []string{"", "mine"}) || !slices.Equal(l.frames, []int64{0, 1, 2, 3, 4, 7}) {
 		t.Errorf("err %v, refused %+v, configured %q, frames %v", s.Err(), refused, ids, l.frames)
 	}
 }

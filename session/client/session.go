@@ -133,7 +133,7 @@ func (s *Session) Err() error {
 }
 
 // Configure asks for a change. The *wire.Configured event with the same id names the
-// first frame for which it holds; a *wire.ErrorMessage says that the hub refuses.
+// first frame for which it holds; a *wire.ErrorMessage with it says that the hub refuses.
 // Without an id it gets one. A change that was not confirmed when the connection was
 // lost is asked for again.
 func (s *Session) Configure(m wire.Configure) error {
@@ -286,8 +286,8 @@ func (s *Session) offer(e Event) {
 	}
 }
 
-// confirmed forgets a change that holds now.
-func (s *Session) confirmed(id string) {
+// answered forgets a change that holds now, or is refused.
+func (s *Session) answered(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, m := range s.wants {
@@ -296,14 +296,6 @@ func (s *Session) confirmed(id string) {
 			return
 		}
 	}
-}
-
-// refused forgets all changes that were asked for: the hub does not say which one
-// it means, and those that it accepted are on its list.
-func (s *Session) refused() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.wants = nil
 }
 
 func closeMedia(media io.Reader) {

@@ -144,7 +144,8 @@ type Ping struct {
 	T json.RawMessage `json:"t,omitempty"`
 }
 
-// ParseClient decodes and validates a client's text message. The error is a *Error.
+// ParseClient decodes and validates a client's text message. The error is a *Error;
+// beside it is the message as far as it was understood, or nil.
 func ParseClient(text []byte) (ClientMessage, error) {
 	var head struct {
 		Type *string `json:"type"`
@@ -175,10 +176,10 @@ func ParseClient(text []byte) (ClientMessage, error) {
 		return nil, Errorf(BadMessage, "unknown type %.40q; expected one of %v", *head.Type, clientTypes)
 	}
 	if err := json.Unmarshal(text, m); err != nil {
-		return nil, Errorf(BadMessage, "%s: %s", *head.Type, jsonProblem(err))
+		return m, Errorf(BadMessage, "%s: %s", *head.Type, jsonProblem(err))
 	}
 	if err := m.Validate(); err != nil {
-		return nil, Errorf(BadMessage, "%s: %s", *head.Type, err)
+		return m, Errorf(BadMessage, "%s: %s", *head.Type, err)
 	}
 	return m, nil
 }

@@ -264,6 +264,7 @@ type AI struct {
 // ErrorMessage reports a failure on a connection.
 type ErrorMessage struct {
 	Type      Type   `json:"type"`
+	ID        string `json:"id,omitempty"` // of the configure that is refused
 	Code      Code   `json:"code"`
 	Message   string `json:"message"`
 	Temporary bool   `json:"temporary"`

@@ -222,7 +222,7 @@ func (c *conn) control(r io.Reader) error {
 	}
 	m, err := wire.ParseClient(text)
 	if err != nil {
-		return c.complain(wire.AsError(err))
+		return c.deny(m, wire.AsError(err))
 	}
 	if p, ok := m.(*wire.Ping); ok {
 		c.reply(wire.Encode(wire.Pong{Type: wire.TypePong, T: p.T}))
@@ -239,7 +239,7 @@ func (c *conn) control(r io.Reader) error {
 	case *wire.Configure:
 		c.results.set(m.Results)
 		if err := c.attached.Session.Configure(m); err != nil {
-			return c.complain(wire.AsError(err))
+			return c.deny(m, wire.AsError(err))
 		}
 	default:
 		return c.complain(wire.Errorf(wire.BadMessage, "this connection has a session already; open another connection for another one"))
@@ -253,14 +253,21 @@ func (c *conn) watcher(m wire.ClientMessage) error {
 		c.results.set(m.Results)
 		return nil
 	}
-	return c.complain(wire.Errorf(wire.Forbidden, "a watcher only reads; resume the session with its token to change it"))
+	return c.deny(m, wire.Errorf(wire.Forbidden, "a watcher only reads; resume the session with its token to change it"))
+}
+
+// deny says that a message is not carried out, and which one if it asks for a change.
+func (c *conn) deny(m wire.ClientMessage, e *wire.Error) error {
+	answer := newErrorMessage(e, false)
+	if m, ok := m.(*wire.Configure); ok && len(m.ID) <= wire.MaxKey {
+		answer.ID = m.ID
+	}
+	c.reply(wire.Encode(answer))
+	return nil
 }
 
 // complain reports an error after which everything goes on.
-func (c *conn) complain(e *wire.Error) error {
-	c.reply(errorMessage(e, false))
-	return nil
-}
+func (c *conn) complain(e *wire.Error) error { return c.deny(nil, e) }
 
 // fail reports an error after which the connection closes; the session goes on.
 func (c *conn) fail(e *wire.Error) error {
@@ -268,10 +275,10 @@ func (c *conn) fail(e *wire.Error) error {
 	return fatal(e)
 }
 
-func errorMessage(e *wire.Error, fatal bool) []byte {
-	return wire.Encode(wire.ErrorMessage{
-		Type: wire.TypeError, Code: e.Code, Message: e.Message, Temporary: e.Code.Info().Temporary, Fatal: fatal,
-	})
+func errorMessage(e *wire.Error, fatal bool) []byte { return wire.Encode(newErrorMessage(e, fatal)) }
+
+func newErrorMessage(e *wire.Error, fatal bool) wire.ErrorMessage {
+	return wire.ErrorMessage{Type: wire.TypeError, Code: e.Code, Message: e.Message, Temporary: e.Code.Info().Temporary, Fatal: fatal}
 }
 
 // heartbeat finds a peer that is gone without a word: it must answer a ping within

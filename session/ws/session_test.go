@@ -86,9 +86,16 @@ func TestConfigureMidWay(t *testing.T) {
 	if m := c.until(wire.TypeConfigured); m.ID != "every other" || m.Frame != 4 || m.Offset != 6 || m.Sample.Every != 2 {
 		t.Fatalf("configured: %s", m.raw)
 	}
-	c.say(`{"type":"configure","detect":{"labels":["unicorn"]}}`)
-	if m := c.until(wire.TypeError); m.Code != wire.BadMessage || m.Fatal {
-		t.Errorf("unknown label: %s", m.raw)
+	for id, refused := range map[string]string{
+		"unknown":      `"detect":{"labels":["unicorn"]}`,
+		"out of range": `"detect":{"threshold":7}`,
+		"no number":    `"sample":{"every":"each"}`,
+		"":             `"detect":{"iou":7}`,
+	} {
+		c.say(fmt.Sprintf(`{"type":"configure","id":%q,%s}`, id, refused))
+		if m := c.until(wire.TypeError); m.Code != wire.BadMessage || m.Fatal || m.ID != id {
+			t.Errorf("%s: %s", refused, m.raw)
+		}
 	}
 	c.say(`{"type":"eof"}`)
 	if end := c.until(wire.TypeEnd); end.Accounting.Inferred != 7 || end.Accounting.Skipped != 3 {
