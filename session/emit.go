@@ -36,7 +36,10 @@ func (s *Session) record(e *entry) error {
 		}
 	}
 	m := s.detections(e)
-	if err := s.append(m, s.replay(e)); err != nil {
+	s.mu.Lock()
+	r := replay{configured: s.configuredAt, count: s.count, at: e.info.Checkpoint}
+	s.mu.Unlock()
+	if err := s.append(m, r.append(nil)); err != nil {
 		return err
 	}
 	s.cfg.OnResult(m.Timing)
@@ -45,13 +48,15 @@ func (s *Session) record(e *entry) error {
 
 func (s *Session) configured(frame int64) error {
 	set := s.inForce
-	return s.append(&wire.Configured{
+	err := s.append(&wire.Configured{
 		ID: set.id, Frame: frame, Mode: s.mode, Sample: set.sample,
 		Detect: wire.DetectInForce{
 			Threshold: wire.Decimal(set.detect.Threshold), IoU: wire.Decimal(set.detect.IoU), Labels: set.labels,
 		},
 		Model: wire.ModelRef{Name: s.engine.Name, Version: s.engine.Version}, Engine: s.identity,
 	}, nil)
+	s.configuredAt = s.offset
+	return err
 }
 
 func (s *Session) detections(e *entry) *wire.Detections {
@@ -76,20 +81,6 @@ func (s *Session) timing(e *entry) wire.Timing {
 		Infer:   wire.Millis(e.result.Finished.Sub(e.result.Bound)),
 		Total:   wire.Millis(time.Since(arrived)),
 	}
-}
-
-// replay is what a recovery needs of a result beside what clients see.
-type replay struct {
-	KeyPTS     time.Duration   `json:"key_pts"` // decoding can begin again here
-	Input      int64           `json:"input"`   // bytes that had been read
-	Accounting wire.Accounting `json:"accounting"`
-}
-
-func (s *Session) replay(e *entry) []byte {
-	s.mu.Lock()
-	r := replay{KeyPTS: e.info.KeyPTS, Input: e.info.Input, Accounting: s.accounting()}
-	s.mu.Unlock()
-	return wire.Encode(r)
 }
 
 // append puts a message into the journal. Emit calls it, and Run after emit has ended.

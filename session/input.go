@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"detections/media/spool"
@@ -19,6 +20,8 @@ type input struct {
 	s       *Session
 	started chan struct{} // closed at the first byte, or at the end
 	ended   chan struct{} // closed when nothing more comes
+	// complete: the media has come to its own end. Set before ended is closed.
+	complete atomic.Bool
 
 	// Guarded by mu, which is taken before Session.mu.
 	mu         sync.Mutex
@@ -63,7 +66,7 @@ func (s *Session) Attach() (*Feeder, int64) {
 	in.stopLinger()
 	in.feeder = &Feeder{in: in, replaced: make(chan struct{})}
 	s.notifyChange()
-	return in.feeder, s.cfg.Spool.Size()
+	return in.feeder, s.received()
 }
 
 // Replaced is closed when another connection took over.
@@ -147,10 +150,22 @@ func (f *Feeder) Detach() {
 	if in.final || in.closed {
 		return
 	}
-	in.lingers++
-	nth := in.lingers
-	in.linger = time.AfterFunc(in.s.cfg.Linger, func() { in.abandon(nth) })
+	in.waitForFeeder()
 	in.s.notifyChange()
+}
+
+// recall takes up the input of an earlier life, which has no feeder yet.
+func (in *input) recall(complete bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.s.cfg.Spool.Size() > 0 {
+		in.begin()
+	}
+	if complete {
+		in.end(nil)
+		return
+	}
+	in.waitForFeeder()
 }
 
 // abandon ends an input to which no feeder came back. A timer that was too late to
@@ -167,6 +182,12 @@ func (in *input) abandon(nth int) {
 
 // The following are called with in.mu held.
 
+func (in *input) waitForFeeder() {
+	in.lingers++
+	nth := in.lingers
+	in.linger = time.AfterFunc(in.s.cfg.Linger, func() { in.abandon(nth) })
+}
+
 func (in *input) begin() {
 	if !in.begun {
 		in.begun = true
@@ -179,6 +200,7 @@ func (in *input) end(incomplete *wire.Error) {
 		return
 	}
 	in.final, in.incomplete = true, incomplete
+	in.complete.Store(incomplete == nil)
 	in.begin()
 	in.stopLinger()
 	close(in.ended)
@@ -289,9 +311,12 @@ func (in *input) acknowledge() *acks {
 	a := &acks{make(chan struct{}), make(chan struct{})}
 	go func() {
 		defer close(a.done)
-		for {
+		for ended := in.ended; ; {
 			select {
 			case <-in.s.cfg.Spool.Changed():
+				in.commit()
+			case <-ended:
+				ended = nil
 				in.commit()
 			case <-a.quit:
 				in.commit()
@@ -314,8 +339,9 @@ func (in *input) commit() {
 		s.Abort(wire.AsError(storageError(err)))
 		return
 	}
+	complete := in.complete.Load() // before looking at the bytes: then they are all there
 	n := s.cfg.Spool.Synced()
-	if err := s.cfg.Journal.Commit(context.Background(), n, false); err != nil {
+	if err := s.cfg.Journal.Commit(context.Background(), n, complete && n == s.cfg.Spool.Size()); err != nil {
 		s.log.Error("upload cannot be acknowledged", "err", err)
 		s.Abort(wire.Errorf(wire.Internal, "the session's log cannot be written"))
 		return

@@ -140,11 +140,28 @@ func (s *Session) emitted(e *entry) {
 func (s *Session) drain(stopped bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if stopped {
+	switch {
+	case stopped && s.suspending:
+		s.leave()
+	case stopped:
 		s.drop(cancelled)
 	}
 	s.drained = true
 	s.wake.Broadcast()
+}
+
+// leave gives up what another life does again: the first frame that nobody has
+// taken, and everything after it, changes too. s.mu is held.
+func (s *Session) leave() {
+	if len(s.mailbox) == 0 {
+		return
+	}
+	s.queue = s.queue[:slices.Index(s.queue, s.mailbox[0])]
+	for _, e := range s.mailbox {
+		e.frame.Release()
+		s.recycle(e)
+	}
+	s.mailbox = s.mailbox[:0]
 }
 
 func (s *Session) newEntry() *entry {

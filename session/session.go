@@ -70,6 +70,10 @@ type Config struct {
 	Journal   Journal
 	// Spool takes the input; whoever made it closes it after Run.
 	Spool *spool.Spool
+	// Past is where the session was in an earlier life; nil: this is its first.
+	Past *Past
+	// Created is when the session began its first life; zero: now.
+	Created time.Time
 	// MaxBytes bounds the input.
 	MaxBytes int64
 	// Linger is how long the session waits for a feeder to come back before its input counts as cut off.
@@ -111,22 +115,25 @@ type Session struct {
 	changes  []change // asked of the decoder, not yet in the queue
 	changeID uint32
 	stopped  *wire.Error // why the session is to stop early; no code: cancelled
-	offset   uint64      // of the last event
-	acked    int64
-	reached  media.FrameInfo // the last frame put
-	isReady  bool
-	end      *wire.End // set when the session concludes
+	// suspending: it is to stop early, and another life goes on.
+	suspending bool
+	offset     uint64 // of the last event
+	acked      int64
+	reached    media.FrameInfo // the last frame put
+	isReady    bool
+	end        *wire.End // set when the session concludes
 
 	// Owned by emit.
-	inForce  settings
-	engine   *infer.Model
-	identity infer.Identity
+	inForce      settings
+	configuredAt uint64 // offset of the configured event in force
+	engine       *infer.Model
+	identity     infer.Identity
 }
 
 // New makes a session; Run runs it.
 func New(c Config) *Session {
 	s := &Session{
-		cfg: c, mode: cmp.Or(c.Start.Mode, wire.File), log: c.Logger, created: time.Now(),
+		cfg: c, mode: cmp.Or(c.Start.Mode, wire.File), log: c.Logger,
 		ready: make(chan struct{}), done: make(chan struct{}), changed: make(chan struct{}),
 		state: wire.WaitingForBytes, settings: defaults(),
 	}
@@ -136,9 +143,13 @@ func New(c Config) *Session {
 	if s.cfg.OnResult == nil {
 		s.cfg.OnResult = func(wire.Timing) {}
 	}
+	s.created = s.createdAt()
 	s.wake.L = &s.mu
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.input = newInput(s)
+	if c.Past != nil {
+		s.recall(c.Past)
+	}
 	return s
 }
 
@@ -148,15 +159,20 @@ func (s *Session) ID() string { return s.cfg.ID }
 // Principal is whose session it is.
 func (s *Session) Principal() string { return s.cfg.Principal }
 
-// Run runs the session until its end event is in the journal. The error is a
-// fault of the journal; everything else is in the end event.
+// Run runs the session until its end event is in the journal, or it is suspended.
+// The error is a fault of the journal; everything else is in the end event.
 func (s *Session) Run() error {
 	defer close(s.done)
 	defer s.stop()
 	acks := s.input.acknowledge()
 	err := s.detect()
+	if err != nil && s.isSuspending() {
+		_, _, err := s.input.close(acks)
+		s.markReady()
+		return err
+	}
 	end := s.conclude(err, acks)
-	err = s.append(&end, nil)
+	err = s.append(&end, endReplay(time.Now()))
 	s.setState(wire.Ended)
 	s.markReady()
 	return err
@@ -187,14 +203,27 @@ func (s *Session) detect() error {
 func (s *Session) begin(b *infer.Batcher) (*infer.Place, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	first := &wire.Configure{Sample: s.cfg.Start.Sample, Detect: s.cfg.Start.Detect}
-	set, err := s.settings.apply(first, b.Model())
+	past := s.cfg.Past
+	goesOn := past != nil && past.configured != nil
+	var set settings
+	var err error
+	if goesOn {
+		set, err = past.settings(b.Model())
+	} else {
+		set, err = s.settings.apply(&wire.Configure{Sample: s.cfg.Start.Sample, Detect: s.cfg.Start.Detect}, b.Model())
+	}
 	if err != nil {
 		return nil, err
 	}
 	s.model, s.place = b.Model(), b.Join(source{s})
-	s.engine, s.identity = b.Model(), b.Identity()
-	s.enter(change{settings: set}, 0)
+	s.engine = b.Model()
+	if goesOn {
+		// Should the engine be another one, the first result says so.
+		s.settings, s.inForce, s.identity = set, set, past.configured.Engine
+	} else {
+		s.identity = b.Identity()
+		s.enter(change{settings: set}, 0)
+	}
 	s.state = wire.WaitingForBytes
 	s.notify()
 	return s.place, nil
@@ -235,6 +264,7 @@ func (s *Session) openDecoder() (media.Decoder, error) {
 		Views: []media.View{s.model.Input.View()}, Sample: s.settings.sample.Rule(), Live: s.mode == wire.Live,
 		Container: s.cfg.Start.Media.Container, FPS: s.cfg.Start.Media.FPS,
 	}
+	s.resume(&job)
 	s.mu.Unlock()
 	d, err := s.cfg.Decoders.Start(s.ctx, file, job)
 	if err != nil {
@@ -254,8 +284,10 @@ func (s *Session) openDecoder() (media.Decoder, error) {
 func (s *Session) closeDecoder(d media.Decoder) {
 	s.mu.Lock()
 	s.decoder = nil
-	for _, c := range s.changes { // no frame is left for them
-		s.enter(c, s.count.decode.Decoded)
+	for _, c := range s.changes {
+		if !s.suspending { // no frame is left for them
+			s.enter(c, s.count.decode.Decoded)
+		}
 	}
 	s.changes = nil
 	s.mu.Unlock()

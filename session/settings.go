@@ -1,6 +1,7 @@
 package session
 
 import (
+	"math"
 	"slices"
 
 	"detections/infer"
@@ -43,10 +44,10 @@ func (s settings) apply(c *wire.Configure, m *infer.Model) (settings, error) {
 	}
 	d := *s.detect
 	if t := c.Detect.Threshold; t != nil {
-		d.Threshold = float32(*t)
+		d.Threshold = asTold(*t)
 	}
 	if i := c.Detect.IoU; i != nil {
-		d.IoU = float32(*i)
+		d.IoU = asTold(*i)
 	}
 	if c.Detect.Labels != nil {
 		var err error
@@ -58,6 +59,10 @@ func (s settings) apply(c *wire.Configure, m *infer.Model) (settings, error) {
 	s.detect = &d
 	return s, nil
 }
+
+// asTold rounds a setting to what a configured event can say of it, so that another
+// life of the session goes on with the same number.
+func asTold(v float64) float32 { return float32(math.Round(v*1e4) / 1e4) }
 
 // classes are the model's classes with these labels; nil for none: no filter.
 func classes(m *infer.Model, labels []string) (map[int]bool, error) {

@@ -36,15 +36,18 @@ func (s *Session) Status() Status {
 	in.mu.Lock()
 	total, lingering := s.cfg.Start.Media.Size, in.linger != nil
 	if in.final {
-		total = s.cfg.Spool.Size()
+		total = s.received()
 	}
 	in.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := Status{
 		ID: s.cfg.ID, Principal: s.cfg.Principal, Created: s.created, Mode: s.mode, Media: s.cfg.Start.Media,
-		State: s.state, Stream: s.stream, Model: s.model, Received: s.cfg.Spool.Size(), Acked: s.acked,
+		State: s.state, Stream: s.stream, Model: s.model, Received: s.received(), Acked: s.acked,
 		Offset: s.offset, Accounting: s.accounting(), End: s.end, Percent: -1,
+	}
+	if s.cfg.Spool == nil {
+		st.Accounting = s.end.Accounting
 	}
 	if lingering && st.State != wire.Ended {
 		st.State = wire.Lingering
@@ -109,7 +112,7 @@ func (s *Session) recognised() {
 func (s *Session) Unacked() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.cfg.Spool.Size() - s.acked
+	return s.received() - s.acked
 }
 
 // Heartbeat is how often connections are to be pinged.

@@ -1,0 +1,75 @@
+package session
+
+import (
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"detections/media"
+)
+
+// replay is what going on after a result needs beside what clients see.
+type replay struct {
+	configured uint64 // offset of the configured event in force
+	count      counts // of this result and those before it; without decode
+	at         media.Checkpoint
+}
+
+// replayForm is the first byte of an encoded replay.
+const replayForm = 1
+
+func (r *replay) numbers() []*int64 {
+	all := []*int64{&r.count.inferred, &r.count.failed}
+	for i := range r.count.dropped {
+		all = append(all, &r.count.dropped[i])
+	}
+	return all
+}
+
+// append encodes it as a form, numbers of variable length, and the checkpoint.
+func (r *replay) append(b []byte) []byte {
+	b = append(b, replayForm)
+	b = binary.AppendUvarint(b, r.configured)
+	for _, n := range r.numbers() {
+		b = binary.AppendUvarint(b, uint64(*n))
+	}
+	b, _ = r.at.AppendBinary(b) // numbers only: it cannot fail
+	return b
+}
+
+var errReplay = errors.New("session: the log holds a result without a valid replay record")
+
+func (r *replay) parse(b []byte) error {
+	if len(b) == 0 || b[0] != replayForm {
+		return errReplay
+	}
+	b = b[1:]
+	next := func() (n uint64) {
+		n, size := binary.Uvarint(b)
+		b = b[max(0, size):]
+		return n
+	}
+	r.configured = next()
+	for _, n := range r.numbers() {
+		*n = int64(next())
+	}
+	if err := r.at.UnmarshalBinary(b); err != nil {
+		return errors.Join(errReplay, err)
+	}
+	r.count.decode = r.at.Stats
+	return nil
+}
+
+// endReplay is what is kept beside the end event: when it was.
+func endReplay(at time.Time) []byte {
+	return binary.AppendVarint([]byte{replayForm}, at.UnixMilli())
+}
+
+// endedAt is the opposite of endReplay; zero if it is not there.
+func endedAt(b []byte) time.Time {
+	if len(b) < 2 || b[0] != replayForm {
+		return time.Time{}
+	}
+	ms, _ := binary.Varint(b[1:])
+	return time.UnixMilli(ms)
+}
