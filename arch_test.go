@@ -35,17 +35,19 @@ var ladder = map[string]string{
 	"session/sessiontest": "media media/spool infer infer/infertest session session/wire",
 
 	"hub":                       "media media/spool infer session session/wire hub/timeline",
-	"hub/timeline":              "session/wire",
+	"hub/timeline":              "session/wire cockroachdb/pebble",
 	"hub/timeline/timelinetest": "hub/timeline session/wire",
+	"hub/outbox":                "session/wire golang.org/x/oauth2",
+	"hub/outbox/outboxtest":     "",
 
 	"web": "media infer session session/wire session/ws hub prometheus/client_golang",
 
 	"cmd/detections":       "media media/av media/worker infer infer/loader infer/ort session session/wire session/client hub hub/timeline web spf13/cobra vbauerster/mpb lmittmann/tint",
-	"cmd/detections-bench": "media media/av media/worker media/spool infer infer/loader infer/ort session session/wire hub hub/timeline web coder/websocket",
+	"cmd/detections-bench": "media media/av media/mediatest media/worker media/spool infer infer/loader infer/ort session session/wire hub hub/timeline web coder/websocket",
 }
 
 // noted are dependencies that only the packages that list them may import.
-var noted = []string{"C", "go-astiav", "onnxruntime_go", "coder/websocket", "pion/", "prometheus/client_golang", "spf13/cobra", "lmittmann/tint", "vbauerster/mpb"}
+var noted = []string{"C", "go-astiav", "onnxruntime_go", "coder/websocket", "pion/", "prometheus/client_golang", "golang.org/x/oauth2", "spf13/cobra", "lmittmann/tint", "vbauerster/mpb", "cockroachdb/pebble"}
 
 type pkg struct {
 	ImportPath string
