@@ -14,7 +14,7 @@ import (
 )
 
 func TestMemory(t *testing.T) {
-	timelinetest.Run(t, func(*testing.T) timeline.Store { return timeline.NewMemory() })
+	timelinetest.Run(t, func(*testing.T) timeline.Store { return timeline.NewMemory() }, nil)
 }
 
 func begin(t *testing.T) (*timeline.Log, *timeline.Writer) {

@@ -4,6 +4,7 @@ package timelinetest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -13,8 +14,12 @@ import (
 	"detections/session/wire"
 )
 
-// Run tests a store; open returns an empty one.
-func Run(t *testing.T, open func(t *testing.T) timeline.Store) {
+// Run tests a store. open returns an empty one; reopen returns what an earlier one
+// has become after it was closed, and is nil for a store that does not outlive that.
+func Run(t *testing.T, open func(t *testing.T) timeline.Store, reopen func(*testing.T, timeline.Store) timeline.Store) {
+	if reopen != nil {
+		t.Run("everything is there after it was closed and opened", func(t *testing.T) { survives(t, open(t), reopen) })
+	}
 	for name, test := range map[string]func(*testing.T, timeline.Store){
 		"create twice is refused":                      createTwice,
 		"unknown sessions are ErrUnknown":              unknown,
@@ -235,6 +240,65 @@ func closed(t *testing.T, s timeline.Store) {
 	_, err := s.Status(t.Context(), "a")
 	want(t, err, timeline.ErrClosed)
 	want(t, s.Create(t.Context(), timeline.Meta{ID: "b"}), timeline.ErrClosed)
+}
+
+func survives(t *testing.T, s timeline.Store, reopen func(*testing.T, timeline.Store) timeline.Store) {
+	ctx := t.Context()
+	old := begin(t, s, "a")
+	owner, err := s.Acquire(ctx, "a")
+	must(t, err)
+	for i := range uint64(300) {
+		must(t, s.Append(ctx, "a", owner.Term, i, Rec(i+1, wire.TypeDetections)))
+	}
+	must(t, s.Append(ctx, "a", owner.Term, 300, Rec(301, "of a type unheard of")))
+	must(t, s.Commit(ctx, "a", owner.Term, timeline.Input{Bytes: 1 << 40, Final: true}))
+	must(t, s.Deliver(ctx, "a", 299))
+	ended := begin(t, s, "ended")
+	must(t, s.Append(ctx, "ended", ended, 0, Rec(1, wire.TypeEnd)))
+	must(t, s.Deliver(ctx, "ended", 1))
+	begin(t, s, "deleted")
+	must(t, s.Delete(ctx, "deleted"))
+	must(t, s.Create(ctx, timeline.Meta{ID: "fresh"}))
+	before, err := s.List(ctx, false)
+	must(t, err)
+	events, err := s.Read(ctx, "a", 0, 1000)
+	must(t, err)
+
+	must(t, s.Close())
+	s = reopen(t, s)
+	t.Cleanup(func() { _ = s.Close() })
+	after, err := s.List(ctx, false)
+	must(t, err)
+	if !slices.Equal(printed(before), printed(after)) {
+		t.Errorf("before:\n%+v\nafter:\n%+v", before, after)
+	}
+	again, err := s.Read(ctx, "a", 0, 1000)
+	must(t, err)
+	if len(again) != 301 || fmt.Sprintf("%+v", events) != fmt.Sprintf("%+v", again) {
+		t.Errorf("%d records were read before, %d after", len(events), len(again))
+	}
+
+	want(t, s.Append(ctx, "a", old, 301, Rec(302, wire.TypeDetections)), timeline.ErrFenced)
+	must(t, s.Append(ctx, "a", owner.Term, 301, Rec(302, wire.TypeDetections)))
+	next, err := s.Acquire(ctx, "a")
+	must(t, err)
+	if next.Term <= owner.Term || next.Offset != 302 {
+		t.Errorf("taken over as %+v", next)
+	}
+	want(t, s.Append(ctx, "a", owner.Term, 302, Rec(303, wire.TypeDetections)), timeline.ErrFenced)
+	want(t, s.Commit(ctx, "a", next.Term, bytes(1)), timeline.ErrShrink)
+	want(t, s.Append(ctx, "ended", ended, 1, Rec(2, wire.TypeDetections)), timeline.ErrEnded)
+	must(t, s.Create(ctx, timeline.Meta{ID: "deleted"}))
+}
+
+// printed are sessions in words, whatever the time zone, and sorted.
+func printed(all []timeline.Status) []string {
+	var words []string
+	for _, st := range all {
+		st.Created = st.Created.UTC()
+		words = append(words, fmt.Sprintf("%+v", st))
+	}
+	return slices.Sorted(slices.Values(words))
 }
 
 func must(t *testing.T, err error) {

@@ -1,0 +1,222 @@
+package timeline
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// ErrVersion is for a store of a later schema than this program can read.
+var ErrVersion = errors.New("timeline: the store is of a later version")
+
+// OpenPebble opens the store in a directory, and makes it if there is none. One
+// process at a time can have it open. ErrVersion.
+func OpenPebble(dir string, o Options) (*Pebble, error) {
+	o.Interval = cmp.Or(o.Interval, 10*time.Millisecond)
+	o.ballast = cmp.Or(o.ballast, ballastSize)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	disk := o.fs
+	if disk == nil {
+		disk = vfs.Default
+	}
+	p := &Pebble{
+		ballast:  ballast{disk, disk.PathJoin(dir, "ballast"), o.ballast},
+		log:      o.Logger,
+		done:     make(chan struct{}),
+		noRoom:   make(chan struct{}, 1),
+		sessions: map[string]*pebbleSession{},
+	}
+	logs := disk.PathJoin(dir, "log")
+	p.files = newFiles(vfs.OnDiskFull(disk, p.onFull), logs, o.Sync == Always, o.Logger)
+	var err error
+	if p.db, err = pebble.Open(dir, p.settings(logs)); err != nil {
+		return nil, fmt.Errorf("open timeline store: %w", err)
+	}
+	if err = errors.Join(p.files.broken(), p.checkSchema(), p.load()); err != nil {
+		close(p.files.closed)
+		return nil, fmt.Errorf("open timeline store: %w", errors.Join(err, p.db.Close()))
+	}
+	if err = p.ballast.take(); err != nil {
+		p.setFull()
+	}
+	p.files.armed.Store(true)
+	p.wg.Go(p.keepRoom)
+	if o.Sync == Interval {
+		p.wg.Go(func() { p.keepSynced(o.Interval) })
+	}
+	return p, nil
+}
+
+// settings are chosen for a modest store beside an engine that needs the cores.
+func (p *Pebble) settings(logs string) *pebble.Options {
+	o := &pebble.Options{
+		FS:     p.files,
+		WALDir: logs,
+		Logger: pebbleLog{p},
+		// Formats after this one write into the log how much of it was synced, and
+		// refuse it if that turns out untrue after a power cut: with Sync Interval
+		// Pebble does not know.
+		FormatMajorVersion:          pebble.FormatColumnarBlocks,
+		CacheSize:                   cacheSize,
+		MemTableSize:                memTableSize,
+		MemTableStopWritesThreshold: 4,
+		L0CompactionThreshold:       4,
+		L0StopWritesThreshold:       24,
+		FlushDelayDeleteRange:       10 * time.Second,
+		MaxOpenFiles:                256,
+		CompactionConcurrencyRange:  func() (int, int) { return 1, 1 },
+		EventListener: &pebble.EventListener{
+			BackgroundError: func(err error) { p.log.Warn("the timeline store will try again", "err", err) },
+			DataCorruption: func(i pebble.DataCorruptionInfo) {
+				p.log.Error("the timeline store has a damaged file", "err", i.Details, "file", i.Path)
+			},
+			FlushEnd:      func(i pebble.FlushInfo) { p.wrote(i.Err) },
+			CompactionEnd: func(i pebble.CompactionInfo) { p.wrote(i.Err) },
+			WriteStallBegin: func(i pebble.WriteStallBeginInfo) {
+				p.log.Warn("the timeline store has to catch up", "reason", i.Reason)
+			},
+		},
+	}
+	o.Levels[0].BlockSize = readBlockSize
+	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest })
+	return o
+}
+
+// pebbleLog takes Pebble's own lines.
+type pebbleLog struct{ p *Pebble }
+
+func (l pebbleLog) Infof(format string, args ...any) {
+	l.p.log.Debug("pebble", "line", fmt.Sprintf(format, args...))
+}
+
+func (l pebbleLog) Errorf(format string, args ...any) {
+	l.p.log.Warn("pebble", "line", fmt.Sprintf(format, args...))
+}
+
+// Fatalf is called when Pebble would exit. It returns: from now on everything is refused.
+func (l pebbleLog) Fatalf(format string, args ...any) {
+	l.p.files.fail(fmt.Errorf(format, args...))
+}
+
+// wrote keeps whether the last table could be written. While not, nothing more is
+// accepted: Pebble would keep it in memory, and block once that is too much.
+func (p *Pebble) wrote(err error) {
+	switch {
+	case err == nil:
+		p.troubled.Store(nil)
+	case errors.Is(err, pebble.ErrCancelledCompaction), errors.Is(err, pebble.ErrClosed):
+	default:
+		p.troubled.Store(new(fmt.Errorf("%w: %w", ErrStorage, err)))
+	}
+}
+
+// onFull is called when a write met a full disk, before it is tried again.
+func (p *Pebble) onFull() {
+	p.ballast.drop()
+	p.setFull()
+}
+
+func (p *Pebble) setFull() {
+	if !p.full.Swap(true) {
+		p.log.Error("the disk is full: the timeline store accepts nothing until there is room", "room", 2*p.ballast.size)
+	}
+	select {
+	case p.noRoom <- struct{}{}:
+	default: // it is known
+	}
+}
+
+// keepRoom waits for room after the disk was full.
+func (p *Pebble) keepRoom() {
+	for {
+		select {
+		case <-p.done:
+			return
+		case <-p.noRoom:
+		}
+		for p.ballast.take() != nil {
+			select {
+			case <-p.done:
+				return
+			case <-time.After(ballastRetry):
+			}
+		}
+		p.full.Store(false)
+		p.log.Info("there is room on the disk again")
+	}
+}
+
+// keepSynced syncs what was appended, some time later.
+func (p *Pebble) keepSynced(interval time.Duration) {
+	for {
+		select {
+		case <-p.done:
+			return
+		case <-p.files.dirty:
+		}
+		select {
+		case <-p.done:
+			return
+		case <-time.After(interval):
+		}
+		_ = p.files.sync() // an error is kept, and met by the next append
+	}
+}
+
+// checkSchema refuses what this program cannot read, and marks a store that is new
+// or of an earlier minor version as its own.
+func (p *Pebble) checkSchema() error {
+	v, closer, err := p.db.Get([]byte{keySchema})
+	if err == nil {
+		major, minor := v[0], v[1]
+		if err := closer.Close(); err != nil {
+			return err
+		}
+		if major != schemaMajor {
+			return fmt.Errorf("%w: it has schema %d.%d, this program reads %d.x", ErrVersion, major, minor, schemaMajor)
+		}
+		if minor >= schemaMinor {
+			return nil
+		}
+	} else if !errors.Is(err, pebble.ErrNotFound) {
+		return err
+	}
+	return p.db.Set([]byte{keySchema}, []byte{schemaMajor, schemaMinor}, pebble.Sync)
+}
+
+// load reads what is kept in memory: of every session all but its records.
+func (p *Pebble) load() (err error) {
+	it, err := p.db.NewIter(nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	for it.SeekGE([]byte{keyMeta}); it.Valid() && it.Key()[0] == keyMeta; it.Next() {
+		id := keyID(it.Key())
+		meta, err := parseMeta(id, it.Value())
+		if err != nil {
+			return err
+		}
+		p.sessions[id] = &pebbleSession{st: Status{Meta: meta}, alive: true}
+	}
+	for it.SeekGE([]byte{keyState}); it.Valid() && it.Key()[0] == keyState; it.Next() {
+		if s := p.sessions[keyID(it.Key())]; s != nil {
+			if s.extra, err = parseState(&s.st, it.Value()); err != nil {
+				return err
+			}
+		}
+	}
+	for id, s := range p.sessions {
+		if err := lastRecord(it, id, &s.st); err != nil {
+			return err
+		}
+	}
+	return it.Error()
+}
