@@ -88,23 +88,27 @@ func (a *AI) Status() AIStatus {
 
 // Model is the model in force, nil while there is none.
 func (a *AI) Model() *infer.Model {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.batcher == nil {
+	b := a.ready()
+	if b == nil {
 		return nil
 	}
-	return a.batcher.Model()
+	return b.Model()
 }
 
 // Stats are the batcher's counters, zero while there is none.
 func (a *AI) Stats() infer.BatcherStats {
-	a.mu.Lock()
-	b := a.batcher
-	a.mu.Unlock()
+	b := a.ready()
 	if b == nil {
 		return infer.BatcherStats{}
 	}
 	return b.Stats()
+}
+
+// ready is the batcher, nil while there is none.
+func (a *AI) ready() *infer.Batcher {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.batcher
 }
 
 // Batcher implements session.Inference: it waits until an engine is ready.

@@ -8,7 +8,6 @@ import (
 	"testing/synctest"
 
 	"detections/hub"
-	"detections/hub/timeline"
 	"detections/session/wire"
 )
 
@@ -17,7 +16,7 @@ func TestOneHubPerDataDirectory(t *testing.T) {
 		r := open(t, options{})
 		c := r.start(wire.Start{})
 		c.send("K")
-		config := hub.Config{Dir: r.dir, Timeline: timeline.New(timeline.NewMemory()), AI: r.ai}
+		config := hub.Config{Dir: r.dir, AI: r.ai}
 		_, err := hub.New(config)
 		if err == nil || strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), r.dir+" is in use by another process") {
 			t.Errorf("second hub: %v", err)
@@ -40,7 +39,7 @@ func TestSpoolOfAnEarlierProcessIsCleaned(t *testing.T) {
 		must(t, os.MkdirAll(filepath.Join(dir, "spool"), 0o700))
 		left := filepath.Join(dir, "spool", "x.media")
 		must(t, os.WriteFile(left, []byte("K"), 0o600))
-		h, err := hub.New(hub.Config{Dir: dir, Timeline: timeline.New(timeline.NewMemory()), AI: hub.NewAI(nil, nil)})
+		h, err := hub.New(hub.Config{Dir: dir, AI: hub.NewAI(nil, nil)})
 		must(t, err)
 		if exists(left) {
 			t.Errorf("%s is still there", left)

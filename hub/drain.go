@@ -5,8 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-
-	"detections/session/wire"
+	"time"
 )
 
 // BeginDrain refuses new sessions from now on. Running ones go on.
@@ -31,54 +30,54 @@ func (h *Hub) IsDraining() bool {
 	}
 }
 
-// Lost is what a drain had to give up.
-type Lost struct {
-	Sessions int   // ended before their media did
-	Pending  int64 // frames decoded and not inferred
+// Left is what a drain leaves to the next process.
+type Left struct {
+	Suspended int // sessions that go on there
+	Stuck     int // of them, those that did not come to rest; some of their work is done again
 }
 
-// Drain lets running sessions finish until the context ends, then ends the rest as
-// failed, and says what was lost. It returns when every session has its end event.
-func (h *Hub) Drain(ctx context.Context) (lost Lost) {
+// Drain suspends all sessions: what is in flight is finished and recorded, until the
+// context ends. It says what is left.
+func (h *Hub) Drain(ctx context.Context) (left Left) {
 	h.BeginDrain()
 	running := h.list()
+	for _, e := range running { // all at once; what has ended stays as it is
+		e.Suspend()
+	}
 	for _, e := range running {
 		select {
 		case <-e.Done():
+			if e.Suspended() {
+				left.Suspended++
+			}
 		case <-ctx.Done():
+			left.Suspended++
+			left.Stuck++
+			h.log.Warn("a session did not come to rest", "session", e.ID())
 		}
 	}
-	for _, e := range running { // all at once; what has ended stays as it is
-		e.Abort(wire.Errorf(wire.Draining, "the hub was shut down before the media ended; results so far are kept"))
-	}
-	for _, e := range running {
-		<-e.Done()
-		st := e.Status()
-		if st.End == nil || st.End.Code != wire.Draining {
-			continue
-		}
-		dropped := st.Accounting.Dropped["cancelled"]
-		lost.Sessions++
-		lost.Pending += dropped
-		h.log.Warn("session cut off by the shutdown", "session", e.ID(), "inferred", st.Accounting.Inferred, "pending", dropped)
-	}
-	return lost
+	return left
 }
 
-// Close ends what still runs, and gives up the data directory last.
+// rest is how long Close waits for sessions to come to rest.
+const rest = 5 * time.Second
+
+// Close suspends what still runs, and gives up the data directory last.
 func (h *Hub) Close() error {
-	stopped, cancel := context.WithCancel(context.Background())
-	cancel()
-	h.Drain(stopped)
+	ctx, cancel := context.WithTimeout(context.Background(), rest)
+	defer cancel()
+	left := h.Drain(ctx)
 	close(h.quit)
-	h.work.Wait()
-	if err := errors.Join(h.cfg.Timeline.Close(), h.lock.Close()); err != nil {
+	if left.Stuck == 0 {
+		h.work.Wait()
+	}
+	if err := errors.Join(h.timeline.Close(), h.lock.Close()); err != nil {
 		return fmt.Errorf("close hub: %w", err)
 	}
 	return nil
 }
 
-// LogValue writes what was lost.
-func (l Lost) LogValue() slog.Value {
-	return slog.GroupValue(slog.Int("sessions", l.Sessions), slog.Int64("pending_frames", l.Pending))
+// LogValue writes what is left.
+func (l Left) LogValue() slog.Value {
+	return slog.GroupValue(slog.Int("suspended", l.Suspended), slog.Int("stuck", l.Stuck))
 }

@@ -10,15 +10,15 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/singleflight"
 
 	"detections/hub/timeline"
 	"detections/media/spool"
@@ -29,8 +29,12 @@ import (
 // Config is what a hub is made of. Zero limits take the defaults below.
 type Config struct {
 	// Dir is the data directory; one process at a time may have it.
-	Dir      string
-	Timeline *timeline.Log // owned by the hub
+	Dir string
+	// Wait is how long the data directory is waited for while another process has it.
+	Wait time.Duration
+	// Store opens the timelines' store in a folder of the data directory, once that is
+	// ours. nil: they are kept in memory and end with the process.
+	Store    func(dir string) (timeline.Store, error)
 	Decoders session.Decoders
 	AI       *AI
 	Limits   Limits
@@ -48,6 +52,7 @@ type Limits struct {
 	Window    int64         // bytes beyond the last ack
 	Message   int64         // bytes of one binary WebSocket message
 	Linger    time.Duration // how long a session waits for its feeder to come back
+	Disk      int64         // bytes of media and results on disk; 0: a share of the file system
 	Retention time.Duration // how long an ended session's results are kept
 	Kept      int           // ended sessions kept at most
 }
@@ -62,7 +67,7 @@ func (l Limits) withDefaults() Limits {
 	d := DefaultLimits
 	return Limits{
 		Sessions: cmp.Or(l.Sessions, d.Sessions), Pictures: cmp.Or(l.Pictures, d.Pictures), Bytes: cmp.Or(l.Bytes, d.Bytes), Picture: cmp.Or(l.Picture, d.Picture),
-		Window: cmp.Or(l.Window, d.Window), Message: cmp.Or(l.Message, d.Message), Linger: cmp.Or(l.Linger, d.Linger),
+		Window: cmp.Or(l.Window, d.Window), Message: cmp.Or(l.Message, d.Message), Linger: cmp.Or(l.Linger, d.Linger), Disk: l.Disk,
 		Retention: cmp.Or(l.Retention, d.Retention), Kept: cmp.Or(l.Kept, d.Kept),
 	}
 }
@@ -74,18 +79,23 @@ type Hub struct {
 	limits   Limits
 	log      *slog.Logger
 	lock     *os.File
+	timeline *timeline.Log
+	disk     disk
 	quit     chan struct{}
 	draining chan struct{} // closed when the hub begins to drain
 	work     sync.WaitGroup
 	tails    tails
+	starts   singleflight.Group // by principal and idempotency key
 
 	// Guarded by mu.
 	mu       sync.Mutex
 	sessions map[string]*entry
 	keys     map[string]string // principal and idempotency key → session
+	known    map[string]string // what determines results → session that has them
 	ended    []*entry          // oldest first
 	totals   totals
 	pictures int // being worked on
+	starting int // sessions being created
 }
 
 // entry is a session as the hub knows it.
@@ -94,31 +104,47 @@ type entry struct {
 	epoch   string
 	token   string
 	key     string
-	endedAt time.Time
-	over    chan struct{} // closed when it has ended and its media is gone
+	endedAt time.Time     // guarded by Hub.mu; zero: it runs
+	known   string        // guarded by Hub.mu; its key in Hub.known
+	bytes   int64         // guarded by Hub.mu; of its timeline, once it has ended
+	over    chan struct{} // closed when it has ended and its media is gone, or it is suspended
 }
 
-// New takes the data directory and starts the hub.
+// New takes the data directory and starts the hub; sessions of an earlier process
+// that had not ended go on.
 func New(c Config) (*Hub, error) {
-	lock, err := lockDir(c.Dir)
+	lock, err := lockDir(c.Dir, c.Wait)
 	if err != nil {
 		return nil, err
 	}
 	h := &Hub{
 		cfg: c, limits: c.Limits.withDefaults(), log: c.Logger, lock: lock,
 		quit: make(chan struct{}), draining: make(chan struct{}),
-		sessions: map[string]*entry{}, keys: map[string]string{}, totals: newTotals(),
+		sessions: map[string]*entry{}, keys: map[string]string{}, known: map[string]string{}, totals: newTotals(),
 	}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
-	// What lies in the spool belongs to sessions of an earlier process, of which
-	// the timeline knows nothing any more.
-	if err := os.RemoveAll(h.spoolDir()); err != nil {
-		return nil, errors.Join(fmt.Errorf("clean the spool: %w", err), lock.Close())
+	store, err := h.openStore()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open the timelines: %w", err), lock.Close())
+	}
+	if h.disk, err = newDisk(c.Dir, h.limits.Disk); err != nil {
+		return nil, errors.Join(err, store.Close(), lock.Close())
+	}
+	h.timeline = timeline.New(store)
+	if err := h.restore(context.Background()); err != nil {
+		return nil, errors.Join(fmt.Errorf("take up sessions: %w", err), h.Close())
 	}
 	h.work.Go(h.run)
 	return h, nil
+}
+
+func (h *Hub) openStore() (timeline.Store, error) {
+	if h.cfg.Store == nil {
+		return timeline.NewMemory(), nil
+	}
+	return h.cfg.Store(filepath.Join(h.cfg.Dir, "timeline"))
 }
 
 func (h *Hub) spoolDir() string { return filepath.Join(h.cfg.Dir, "spool") }
@@ -130,17 +156,16 @@ func (h *Hub) Limits() Limits { return h.limits }
 func (h *Hub) AI() *AI { return h.cfg.AI }
 
 // Start begins a session, or attaches to the one that the same principal began
-// with the same key. The caller is its feeder.
+// with the same key, or to one that has the results already. The caller is its feeder.
 func (h *Hub) Start(ctx context.Context, principal string, m wire.Start) (*session.Attachment, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if e := h.sessions[h.keys[keyOf(principal, m.Key)]]; e != nil && m.Key != "" {
-		return h.attach(ctx, e, 0, m.Results, true)
+	if e := h.knows(principal, m); e != nil {
+		a, err := h.attach(ctx, e, 0, m.Results, true)
+		if err == nil {
+			a.Started.Known = true
+		}
+		return a, err
 	}
-	if err := h.admit(); err != nil {
-		return nil, err
-	}
-	e, err := h.create(ctx, principal, m)
+	e, err := h.begin(ctx, principal, m)
 	if err != nil {
 		return nil, err
 	}
@@ -151,59 +176,84 @@ func (h *Hub) Start(ctx context.Context, principal string, m wire.Start) (*sessi
 	return a, err
 }
 
-func keyOf(principal, key string) string { return principal + "\x00" + key }
-
-// admit says whether another session may run. h.mu is held.
-func (h *Hub) admit() error {
-	switch {
-	case h.IsDraining():
-		return wire.Errorf(wire.Draining, "the hub is shutting down and takes no new sessions; try again in a moment")
-	case h.runningLocked() >= h.limits.Sessions:
-		return wire.Errorf(wire.Overloaded, "the limit of running sessions, %d, is reached; try again when one has ended", h.limits.Sessions)
+// begin gives the session of a key, a new one if there is none yet.
+func (h *Hub) begin(ctx context.Context, principal string, m wire.Start) (*entry, error) {
+	if m.Key == "" {
+		return h.create(ctx, principal, m)
 	}
-	return nil
-}
-
-// create makes a session and runs it. h.mu is held.
-func (h *Hub) create(ctx context.Context, principal string, m wire.Start) (*entry, error) {
-	e := &entry{epoch: rand.Text()[:8], token: rand.Text(), over: make(chan struct{})}
-	if m.Key != "" {
-		e.key = keyOf(principal, m.Key)
-	}
-	id := rand.Text()
-	start, err := json.Marshal(m)
+	key := keyOf(principal, m.Key)
+	e, err, _ := h.starts.Do(key, func() (any, error) {
+		h.mu.Lock()
+		e := h.sessions[h.keys[key]]
+		h.mu.Unlock()
+		if e != nil {
+			return e, nil
+		}
+		return h.create(ctx, principal, m)
+	})
 	if err != nil {
 		return nil, err
 	}
-	meta := timeline.Meta{ID: id, Principal: principal, Epoch: e.epoch, Created: time.Now(), Start: start}
-	if err := h.cfg.Timeline.Store().Create(ctx, meta); err != nil {
+	return e.(*entry), nil //nolint:forcetypeassert // it is what the function above returns
+}
+
+func keyOf(principal, key string) string { return principal + "\x00" + key }
+
+// admit says whether another session may run, and reserves its place.
+func (h *Hub) admit() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.IsDraining():
+		return wire.Errorf(wire.Draining, "the hub is shutting down and takes no new sessions; try again in a moment")
+	case h.runningLocked()+h.starting >= h.limits.Sessions:
+		return wire.Errorf(wire.Overloaded, "the limit of running sessions, %d, is reached; try again when one has ended", h.limits.Sessions)
+	}
+	h.starting++
+	return nil
+}
+
+// create makes a session and runs it.
+func (h *Hub) create(ctx context.Context, principal string, m wire.Start) (*entry, error) {
+	if err := h.room(); err != nil {
+		return nil, err
+	}
+	if err := h.admit(); err != nil {
+		return nil, err
+	}
+	e, err := h.record(ctx, principal, m)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.starting--
+	if err != nil {
+		return nil, err
+	}
+	h.sessions[e.ID()] = e.entry
+	if e.key != "" {
+		h.keys[e.key] = e.ID()
+	}
+	h.work.Go(e.live)
+	return e.entry, nil
+}
+
+// record makes a session's timeline and spool.
+func (h *Hub) record(ctx context.Context, principal string, m wire.Start) (*owned, error) {
+	id, o := rand.Text(), origin{Start: m, Token: rand.Text()}
+	if m.Key != "" {
+		o.Key = keyOf(principal, m.Key)
+	}
+	meta := timeline.Meta{ID: id, Principal: principal, Epoch: rand.Text()[:8], Created: time.Now(), Start: o.encode()}
+	if err := h.timeline.Store().Create(ctx, meta); err != nil {
 		return nil, fmt.Errorf("create timeline: %w", err)
 	}
-	writer, _, err := h.cfg.Timeline.Acquire(ctx, id)
+	sp, err := spool.Create(h.spoolPath(id))
 	if err != nil {
-		_ = h.cfg.Timeline.Delete(ctx, id)
-		return nil, fmt.Errorf("own timeline: %w", err)
+		return nil, errors.Join(storageError(err), h.timeline.Delete(ctx, id))
 	}
-	sp, err := spool.Create(filepath.Join(h.spoolDir(), id+".media"))
+	e, err := h.own(ctx, meta, o, sp, nil)
 	if err != nil {
-		writer.Close()
-		_ = h.cfg.Timeline.Delete(ctx, id)
-		return nil, storageError(err)
+		return nil, errors.Join(err, sp.Close(), sp.Remove(), h.timeline.Delete(ctx, id))
 	}
-	e.Session = session.New(session.Config{
-		ID: id, Principal: principal, Start: m, Inference: h.cfg.AI, Decoders: h.cfg.Decoders,
-		Journal: &journal{Writer: writer, hub: h, session: id, principal: principal}, Spool: sp,
-		MaxBytes: h.limits.Bytes, Linger: h.limits.Linger, OnResult: h.cfg.OnResult,
-		Logger: h.log.With("session", id),
-	})
-	h.sessions[id] = e
-	if e.key != "" {
-		h.keys[e.key] = id
-	}
-	h.work.Go(func() {
-		defer writer.Close()
-		h.live(e, sp)
-	})
 	return e, nil
 }
 
@@ -212,24 +262,6 @@ func storageError(err error) error {
 		return wire.Errorf(wire.StorageFull, "the hub's disk is full; try again later")
 	}
 	return err
-}
-
-// live runs a session to its end, in a goroutine of its own.
-func (h *Hub) live(e *entry, sp *spool.Spool) {
-	err := e.Run()
-	if err := errors.Join(sp.Close(), sp.Remove()); err != nil {
-		h.log.Warn("the media was not removed", "session", e.ID(), "err", err)
-	}
-	st := e.Status()
-	h.log.Info("session ended", "session", e.ID(), "principal", e.Principal(), "bytes", st.Received, "events", st.Offset,
-		"outcome", st.End.Outcome, "code", st.End.Code, "inferred", st.Accounting.Inferred, "skipped", st.Accounting.Skipped, "dur", time.Since(st.Created).Round(time.Millisecond), "err", err)
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.totals.add(st.Accounting)
-	e.endedAt = time.Now()
-	h.ended = append(h.ended, e)
-	h.prune(e.endedAt)
-	close(e.over)
 }
 
 // Resume comes back as a session's feeder.
@@ -241,8 +273,6 @@ func (h *Hub) Resume(ctx context.Context, principal string, m wire.Resume) (*ses
 	if subtle.ConstantTimeCompare([]byte(m.Token), []byte(e.token)) != 1 {
 		return nil, wire.Errorf(wire.Forbidden, "resume: wrong token for session %.40q; it came with started", m.Session)
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	after, err := h.position(ctx, e, m.Epoch, m.Offset)
 	if err != nil {
 		return nil, err
@@ -256,8 +286,6 @@ func (h *Hub) Watch(ctx context.Context, principal string, m wire.Watch) (*sessi
 	if err != nil {
 		return nil, err
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	after, err := h.position(ctx, e, cmp.Or(m.Epoch, e.epoch), m.Offset)
 	if err != nil {
 		return nil, err
@@ -268,7 +296,7 @@ func (h *Hub) Watch(ctx context.Context, principal string, m wire.Watch) (*sessi
 // position is from where a reader goes on, or −1 if what it knows is void. The
 // timeline is asked: its readers know an event before the session does.
 func (h *Hub) position(ctx context.Context, e *entry, epoch string, offset uint64) (int64, error) {
-	st, err := h.cfg.Timeline.Store().Status(ctx, e.ID())
+	st, err := h.timeline.Store().Status(ctx, e.ID())
 	switch {
 	case errors.Is(err, timeline.ErrUnknown): // deleted since it was found
 		return 0, h.unknown(e.ID())
@@ -281,11 +309,14 @@ func (h *Hub) position(ctx context.Context, e *entry, epoch string, offset uint6
 }
 
 // attach makes the caller's Attachment, after an event or, if what the caller
-// knew is void (−1), from the beginning. h.mu is held.
+// knew is void (−1), from the beginning.
 func (h *Hub) attach(ctx context.Context, e *entry, after int64, results wire.Results, feed bool) (*session.Attachment, error) {
 	from := uint64(max(0, after))
-	reader, err := h.cfg.Timeline.Follow(ctx, e.ID(), from)
-	if err != nil {
+	reader, err := h.timeline.Follow(ctx, e.ID(), from)
+	switch {
+	case errors.Is(err, timeline.ErrUnknown): // deleted since it was found
+		return nil, h.unknown(e.ID())
+	case err != nil:
 		return nil, fmt.Errorf("follow timeline: %w", err)
 	}
 	a := &session.Attachment{Session: e.Session, Reader: reader, Results: cmp.Or(results, wire.All)}
@@ -317,43 +348,4 @@ func (h *Hub) find(principal, id string) (*entry, error) {
 
 func (h *Hub) unknown(id string) error {
 	return wire.Errorf(wire.UnknownSession, "there is no session %.40q; it may have been deleted after its retention of %v", id, h.limits.Retention)
-}
-
-// run forgets what is past its retention.
-func (h *Hub) run() {
-	tick := time.NewTicker(max(time.Second, h.limits.Retention/60))
-	defer tick.Stop()
-	for {
-		select {
-		case now := <-tick.C:
-			h.mu.Lock()
-			h.prune(now)
-			h.mu.Unlock()
-		case <-h.quit:
-			return
-		}
-	}
-}
-
-// prune deletes ended sessions that are too old or too many. h.mu is held.
-func (h *Hub) prune(now time.Time) {
-	for len(h.ended) > 0 {
-		e := h.ended[0]
-		if len(h.ended) <= h.limits.Kept && now.Sub(e.endedAt) < h.limits.Retention {
-			return
-		}
-		h.forget(e)
-	}
-}
-
-// forget deletes an ended session. h.mu is held.
-func (h *Hub) forget(e *entry) {
-	h.ended = slices.DeleteFunc(h.ended, func(o *entry) bool { return o == e })
-	delete(h.sessions, e.ID())
-	if h.keys[e.key] == e.ID() {
-		delete(h.keys, e.key)
-	}
-	if err := h.cfg.Timeline.Delete(context.Background(), e.ID()); err != nil {
-		h.log.Warn("the timeline was not deleted", "session", e.ID(), "err", err)
-	}
 }

@@ -40,8 +40,9 @@ func (h *Hub) Delete(ctx context.Context, principal, id string) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	if e.Suspended() {
+		return wire.Errorf(wire.Draining, "the hub is shutting down; delete the session when it is back")
+	}
 	h.forget(e)
 	return nil
 }
@@ -56,7 +57,7 @@ func (h *Hub) Events(ctx context.Context, principal, id string) (iter.Seq2[wire.
 	}
 	return func(yield func(wire.Event, error) bool) {
 		for after := uint64(0); ; {
-			recs, err := h.cfg.Timeline.Store().Read(ctx, id, after, resultsBatch)
+			recs, err := h.timeline.Store().Read(ctx, id, after, resultsBatch)
 			if err != nil {
 				yield(wire.Event{}, err)
 				return

@@ -50,13 +50,16 @@ func (s *Session) configured(frame int64) error {
 	set := s.inForce
 	err := s.append(&wire.Configured{
 		ID: set.id, Frame: frame, Mode: s.mode, Sample: set.sample,
-		Detect: wire.DetectInForce{
-			Threshold: wire.Decimal(set.detect.Threshold), IoU: wire.Decimal(set.detect.IoU), Labels: set.labels,
-		},
-		Model: wire.ModelRef{Name: s.engine.Name, Version: s.engine.Version}, Engine: s.identity,
+		Detect: set.told(),
+		Model:  wire.ModelRef{Name: s.engine.Name, Version: s.engine.Version}, Engine: s.identity,
 	}, nil)
 	s.configuredAt = s.offset
 	return err
+}
+
+// told is how clients are told of the settings.
+func (set settings) told() wire.DetectInForce {
+	return wire.DetectInForce{Threshold: wire.Decimal(set.detect.Threshold), IoU: wire.Decimal(set.detect.IoU), Labels: set.labels}
 }
 
 func (s *Session) detections(e *entry) *wire.Detections {

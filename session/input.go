@@ -300,6 +300,17 @@ func (in *input) close(a *acks) (sum string, complete bool, err error) {
 	return hex.EncodeToString(digest[:]), true, nil
 }
 
+// suspend takes no more bytes and commits those that came.
+func (in *input) suspend(a *acks) error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.closed = true
+	in.stopLinger()
+	err := in.s.cfg.Spool.Flush()
+	a.stop()
+	return err
+}
+
 // acks is the goroutine that acknowledges what is durable.
 type acks struct {
 	quit chan struct{}

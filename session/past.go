@@ -119,6 +119,11 @@ func (p *Past) settings(m *infer.Model) (settings, error) {
 	return s, err
 }
 
+// EndLine is an end event for a session that cannot write it itself.
+func EndLine(end *wire.End, offset uint64) Line {
+	return Line{Event: end.Event(offset), Replay: endReplay(time.Now())}
+}
+
 // NewEnded gives a session that ended in an earlier life, from its last line: it can
 // be looked at, and its timeline read. Run must not be called.
 func NewEnded(c Config, last Line) (*Session, time.Time, error) {

@@ -167,7 +167,7 @@ func (s *Session) Run() error {
 	acks := s.input.acknowledge()
 	err := s.detect()
 	if err != nil && s.isSuspending() {
-		_, _, err := s.input.close(acks)
+		err := s.input.suspend(acks)
 		s.markReady()
 		return err
 	}

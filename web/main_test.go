@@ -14,7 +14,6 @@ import (
 	"go.uber.org/goleak"
 
 	"detections/hub"
-	"detections/hub/timeline"
 	"detections/infer"
 	"detections/infer/infertest"
 	"detections/session/sessiontest"
@@ -73,7 +72,7 @@ func newHouse(t *testing.T, o options) *house {
 		<-loaded
 	}
 	h, err := hub.New(hub.Config{
-		Dir: t.TempDir(), Timeline: timeline.New(timeline.NewMemory()), AI: ai, Limits: o.limits,
+		Dir: t.TempDir(), AI: ai, Limits: o.limits,
 		Decoders: &sessiontest.Decoders{Config: sessiontest.Config{Unit: piece}}, OnResult: metrics.ObserveResult,
 	})
 	if err != nil {

@@ -51,6 +51,8 @@ func (s *Server) follow(r *http.Request, a *session.Attachment, out *eventWriter
 			return err
 		case len(events) > 0:
 			continue
+		case over && a.Session.Suspended():
+			return out.message(wire.TypeGoAway, wire.NewGoAway())
 		case over:
 			return errors.New("the session ended without an end event")
 		}

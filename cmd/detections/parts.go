@@ -6,7 +6,6 @@ import (
 	"log/slog"
 
 	"detections/hub"
-	"detections/hub/timeline"
 	"detections/media/worker"
 	"detections/web"
 )
@@ -27,7 +26,7 @@ func build(s *settings, log *slog.Logger) (*parts, error) {
 	p := &parts{decoders: newDecoders(s, log), ai: hub.NewAI(loadEngines(s, metrics, log), log)}
 	var err error
 	p.hub, err = hub.New(hub.Config{
-		Dir: s.data, Timeline: timeline.New(timeline.NewMemory()), Decoders: p.decoders, AI: p.ai,
+		Dir: s.data, Decoders: p.decoders, AI: p.ai,
 		Limits: s.limits, OnResult: metrics.ObserveResult, Logger: log,
 	})
 	if err != nil {

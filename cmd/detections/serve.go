@@ -80,7 +80,7 @@ func newServer(h http.Handler, log *slog.Logger) *http.Server {
 	}
 }
 
-// drain lets running sessions finish, within limits, and says what was lost.
+// drain suspends running sessions, within limits, and says what is left.
 func drain(s *settings, p *parts, server *http.Server, log *slog.Logger) error {
 	begun := time.Now()
 	p.hub.BeginDrain() // readiness off, no new sessions
@@ -89,22 +89,19 @@ func drain(s *settings, p *parts, server *http.Server, log *slog.Logger) error {
 	defer cancel()
 	shut := make(chan error, 1)
 	go func() {
-		// It stops listening at once and waits for requests; sessions end below, and
-		// so do the requests that follow them.
+		// It stops listening at once and waits for requests; sessions are suspended
+		// below, and so end the requests that follow them.
 		after, cancel := context.WithTimeout(context.Background(), s.drainTimeout+lastWords)
 		defer cancel()
 		shut <- server.Shutdown(after)
 	}()
-	lost := p.hub.Drain(ctx)
+	left := p.hub.Drain(ctx)
 	err := <-shut
 	if err != nil {
 		err = errors.Join(fmt.Errorf("stop serving: %w", err), server.Close())
 	}
 	p.face.Wait()
-	if lost.Sessions > 0 {
-		log.Warn("sessions were cut off", "lost", lost)
-	}
-	log.Info("stopped", "dur", time.Since(begun).Round(time.Millisecond))
+	log.Info("stopped", "sessions", left, "dur", time.Since(begun).Round(time.Millisecond))
 	return err
 }
 

@@ -52,9 +52,14 @@ type Spool struct {
 	synced atomic.Int64 // durable
 
 	mu       sync.Mutex
-	hash     hash.Hash // guarded by mu
-	finished bool      // guarded by mu: dirty is closed
-	err      error     // guarded by mu: the first failed sync
+	finished bool  // guarded by mu: dirty is closed
+	closing  bool  // guarded by mu: nobody asks for the hash any more
+	err      error // guarded by mu: the first failed sync
+
+	// Guarded by mu, except while caughtUp is open: then catchUp owns them.
+	hash     hash.Hash
+	hashed   int64         // bytes in hash
+	caughtUp chan struct{} // closed when hash has all bytes
 }
 
 // Create makes a new file, and its folder if need be. Only this user can read them.
@@ -69,28 +74,65 @@ func Create(path string) (*Spool, error) {
 	return start(path, f, syncNew(path)), nil
 }
 
-// Open takes up a file again after a restart and hashes what is in it. keep is the
-// length that was acknowledged: what lies beyond it is cut off, because after a
-// power cut it can be anything.
+// Open takes up a file again after a restart. keep is the length that was
+// acknowledged: what lies beyond it is cut off, because after a power cut it can be
+// anything. Its bytes are hashed in the background, before those that are appended.
 func Open(path string, keep int64) (*Spool, error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0) //nolint:gosec // G304: as in Create
 	if err != nil {
 		return nil, fmt.Errorf("open spool: %w", err)
 	}
-	s := start(path, f, syncData)
-	n, err := io.Copy(s.hash, io.NewSectionReader(f, 0, keep))
-	if err == nil && n < keep {
-		err = fmt.Errorf("%w: %d of %d bytes", ErrShort, n, keep)
+	if err := cut(f, keep); err != nil {
+		return nil, errors.Join(fmt.Errorf("open spool: %w", err), f.Close())
 	}
-	if err == nil {
-		err = f.Truncate(keep)
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open spool: %w", err), s.Close())
-	}
+	s := newSpool(path, f, syncData)
 	s.size.Store(keep)
 	s.synced.Store(keep)
+	s.caughtUp = make(chan struct{})
+	go s.catchUp()
+	go s.syncLoop()
 	return s, nil
+}
+
+func cut(f *os.File, keep int64) error {
+	st, err := f.Stat()
+	switch {
+	case err != nil:
+		return err
+	case st.Size() < keep:
+		return fmt.Errorf("%w: %d of %d bytes", ErrShort, st.Size(), keep)
+	}
+	return f.Truncate(keep)
+}
+
+// catchUpStep is how much catchUp reads before it looks whether it is still wanted.
+const catchUpStep = 4 << 20
+
+// catchUp hashes what is in the file until nothing is left of it.
+func (s *Spool) catchUp() {
+	for !s.hasCaughtUp() {
+		n, err := io.Copy(s.hash, io.NewSectionReader(s.file, s.hashed, min(catchUpStep, s.size.Load()-s.hashed)))
+		s.hashed += n
+		if err == nil && n == 0 {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			s.mu.Lock()
+			s.err = fmt.Errorf("%w: reading it again: %w", ErrSync, err)
+			s.mu.Unlock()
+		}
+	}
+}
+
+// hasCaughtUp ends the catching up once nothing is left, or nobody wants it.
+func (s *Spool) hasCaughtUp() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	over := s.hashed == s.size.Load() || s.err != nil || s.closing
+	if over {
+		close(s.caughtUp)
+	}
+	return over
 }
 
 // Memory makes a spool without a file, for a picture: nothing of it is durable,
@@ -103,11 +145,18 @@ func Memory(name string) (*Spool, error) {
 	return start("", os.NewFile(uintptr(fd), name), func(*os.File) error { return nil }), nil
 }
 
-func start(path string, f *os.File, sync func(*os.File) error) *Spool {
-	s := &Spool{
+func newSpool(path string, f *os.File, sync func(*os.File) error) *Spool {
+	return &Spool{
 		path: path, file: f, out: f, sync: sync, hash: sha256.New(),
 		changed: make(chan struct{}, 1), dirty: make(chan struct{}, 1), stopped: make(chan struct{}),
 	}
+}
+
+// start runs a new spool.
+func start(path string, f *os.File, sync func(*os.File) error) *Spool {
+	s := newSpool(path, f, sync)
+	s.caughtUp = make(chan struct{})
+	close(s.caughtUp)
 	go s.syncLoop()
 	return s
 }
@@ -130,7 +179,11 @@ func (s *Spool) Append(p []byte) error {
 		// Append overwrites it, and Open cuts it off.
 		return fmt.Errorf("append to spool: %w", typed(err))
 	}
-	s.hash.Write(p)
+	select {
+	case <-s.caughtUp:
+		s.hash.Write(p)
+	default: // catchUp comes to it
+	}
 	s.size.Store(size + int64(len(p)))
 	select {
 	case s.dirty <- struct{}{}:
@@ -156,11 +209,17 @@ func (s *Spool) Err() error {
 	return s.err
 }
 
-// Finish says that nothing more comes. It waits until everything is durable and
-// returns the hash of everything.
-func (s *Spool) Finish() (Sum, error) {
+// Flush says that nothing more comes, and waits until everything is durable.
+func (s *Spool) Flush() error {
 	s.stop()
 	<-s.stopped
+	return s.Err()
+}
+
+// Finish is Flush that returns the hash of everything.
+func (s *Spool) Finish() (Sum, error) {
+	_ = s.Flush() // the error is looked at below
+	<-s.caughtUp
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return Sum(s.hash.Sum(nil)), s.err
@@ -177,9 +236,12 @@ func (s *Spool) File() (*os.File, error) {
 
 // Close syncs what is left and lets go of the file, which stays where it is.
 func (s *Spool) Close() error {
-	s.stop()
-	<-s.stopped
-	return errors.Join(s.Err(), s.file.Close())
+	err := s.Flush()
+	s.mu.Lock()
+	s.closing = true
+	s.mu.Unlock()
+	<-s.caughtUp
+	return errors.Join(err, s.file.Close())
 }
 
 // Remove deletes the file. Whoever has it open can still read it.

@@ -173,6 +173,34 @@ func TestOpenContinuesWhatWasAcknowledged(t *testing.T) {
 	}
 }
 
+func TestBytesThatComeWhileOldOnesAreHashedAreInTheHash(t *testing.T) {
+	s, path := create(t)
+	old := bytes.Repeat([]byte("0123456789abcdef"), 3*catchUpStep/16+7)
+	appendAll(t, s, string(old))
+	s.Close()
+	for range 3 {
+		s, err := Open(path, int64(len(old)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, more := range []string{"a", "bc"} { // the first surely during the catching up
+			appendAll(t, s, more)
+			old = append(old, more...)
+		}
+		if sum, err := s.Finish(); err != nil || sum != sha256.Sum256(old) {
+			t.Errorf("sum %x, err %v", sum, err)
+		}
+		s.Close()
+	}
+	s, err := Open(path, int64(len(old)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil { // nobody asked for the hash
+		t.Error(err)
+	}
+}
+
 func TestMemoryHasNoFile(t *testing.T) {
 	s, err := Memory("picture")
 	if err != nil {

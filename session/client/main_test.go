@@ -15,7 +15,6 @@ import (
 	"go.uber.org/goleak"
 
 	"detections/hub"
-	"detections/hub/timeline"
 	"detections/infer"
 	"detections/infer/infertest"
 	"detections/session/client"
@@ -56,7 +55,7 @@ func newRig(t *testing.T, o options) *rig {
 	}, nil)
 	ai.Run(t.Context())
 	h, err := hub.New(hub.Config{
-		Dir: t.TempDir(), Timeline: timeline.New(timeline.NewMemory()), AI: ai, Limits: o.limits,
+		Dir: t.TempDir(), AI: ai, Limits: o.limits,
 		Decoders: &sessiontest.Decoders{Config: sessiontest.Config{Unit: piece, Cost: o.cost}},
 	})
 	if err != nil {

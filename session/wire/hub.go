@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"encoding/json"
+	"math/rand/v2"
 	"strconv"
 	"time"
 
@@ -276,6 +277,19 @@ type GoAway struct {
 	Type   Type   `json:"type"`
 	Action string `json:"action"` // resume, reconnect, stop
 	Retry  Millis `json:"retry_ms"`
+}
+
+// How long clients are asked to wait before they come back: the next process may be
+// there already, and not all of them come at once.
+const (
+	minRetry = 50 * time.Millisecond
+	maxRetry = 500 * time.Millisecond
+)
+
+// NewGoAway asks the client to resume, after a random time.
+func NewGoAway() []byte {
+	retry := minRetry + rand.N(maxRetry-minRetry) //nolint:gosec // G404: jitter
+	return Encode(GoAway{Type: TypeGoAway, Action: "resume", Retry: Millis(retry)})
 }
 
 // Pong answers Ping.

@@ -13,7 +13,6 @@ import (
 	"go.uber.org/goleak"
 
 	"detections/hub"
-	"detections/hub/timeline"
 	"detections/infer"
 	"detections/infer/infertest"
 	"detections/session/sessiontest"
@@ -47,7 +46,7 @@ func newDoor(t *testing.T, o options) *door {
 	}, nil)
 	ai.Run(t.Context())
 	h, err := hub.New(hub.Config{
-		Dir: t.TempDir(), Timeline: timeline.New(timeline.NewMemory()), Decoders: &sessiontest.Decoders{Config: sessiontest.Config{Unit: piece}}, AI: ai, Limits: o.limits,
+		Dir: t.TempDir(), Decoders: &sessiontest.Decoders{Config: sessiontest.Config{Unit: piece}}, AI: ai, Limits: o.limits,
 	})
 	if err != nil {
 		t.Fatal(err)

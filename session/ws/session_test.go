@@ -1,7 +1,6 @@
 package ws_test
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -255,17 +254,13 @@ func TestNewerFeederEvictsTheOlder(t *testing.T) {
 	}
 }
 
-func TestDrainTellsEveryClient(t *testing.T) {
+func TestDrainAsksEveryClientToResume(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t, options{})
 	c := d.begin(t, `{"type":"start"}`)
-	cut := d.begin(t, `{"type":"start"}`)
+	other := d.begin(t, `{"type":"start"}`)
+	other.send(video(2))
 	d.hub.BeginDrain()
-	for _, c := range []*client{c, cut} {
-		if m := c.until(wire.TypeGoAway); m.Action != "reconnect" {
-			t.Errorf("goaway: %s", m.raw)
-		}
-	}
 	late := d.dial(t)
 	late.say(`{"type":"start"}`)
 	if m := late.until(wire.TypeError); m.Code != wire.Draining || !m.Temporary || !m.Fatal {
@@ -279,17 +274,13 @@ func TestDrainTellsEveryClient(t *testing.T) {
 		t.Errorf("end: %s", end.raw)
 	}
 	c.closed(websocket.StatusNormalClosure)
-	drained := make(chan hub.Lost)
-	stopped, cancel := context.WithCancel(t.Context())
-	cancel()
-	go func() { drained <- d.hub.Drain(stopped) }()
-	if end := cut.until(wire.TypeEnd); end.Outcome != wire.Failed || end.Code != wire.Draining {
-		t.Errorf("cut off: %s", end.raw)
+	if left := d.hub.Drain(t.Context()); left != (hub.Left{Suspended: 1}) {
+		t.Errorf("left %+v", left)
 	}
-	cut.closed(websocket.StatusGoingAway)
-	if lost := <-drained; lost.Sessions != 1 {
-		t.Errorf("lost %+v", lost)
+	if m := other.until(wire.TypeGoAway); m.Action != "resume" {
+		t.Errorf("goaway: %s", m.raw)
 	}
+	other.closed(websocket.StatusGoingAway)
 }
 
 func TestLimits(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -49,7 +48,7 @@ func (c *conn) write() *closing {
 	var known told
 	progress := time.NewTicker(progressEvery)
 	defer progress.Stop()
-	s, draining, over := c.attached.Session, c.h.cfg.Hub.Draining(), c.attached.Session.Done()
+	s, over := c.attached.Session, c.attached.Session.Done()
 	for {
 		changed := s.Changed() // before looking, so that nothing is missed
 		if err := c.status(&known); err != nil {
@@ -63,6 +62,8 @@ func (c *conn) write() *closing {
 			return c.broken(err)
 		case n > 0:
 			continue
+		case over == nil && s.Suspended():
+			return c.goAway()
 		case over == nil:
 			return fatal(wire.Errorf(wire.Internal, "")) // it has ended without an end event
 		}
@@ -77,9 +78,6 @@ func (c *conn) write() *closing {
 			err = c.send(text)
 		case <-c.replaced():
 			return c.evicted()
-		case <-draining:
-			draining = nil
-			err = c.goAway()
 		case err = <-c.readEnded:
 		}
 		if err != nil {
@@ -153,10 +151,13 @@ func (c *conn) evicted() *closing {
 	return fatal(e)
 }
 
-// goAway asks the client to come back elsewhere or later. The session goes on while it can.
-func (c *conn) goAway() error {
-	retry := time.Second + rand.N(4*time.Second) //nolint:gosec // G404: jitter, so that not all come back at once
-	return c.send(wire.Encode(wire.GoAway{Type: wire.TypeGoAway, Action: "reconnect", Retry: wire.Millis(retry)}))
+// goAway asks the client to come back: the session goes on in another process.
+func (c *conn) goAway() *closing {
+	c.drainReplies()
+	if err := c.send(wire.NewGoAway()); err != nil {
+		return c.broken(err)
+	}
+	return &closing{websocket.StatusGoingAway, "resume"}
 }
 
 // broken says how to close after a failed read or write.

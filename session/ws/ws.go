@@ -26,8 +26,6 @@ type Hub interface {
 	Start(ctx context.Context, principal string, m wire.Start) (*session.Attachment, error)
 	Resume(ctx context.Context, principal string, m wire.Resume) (*session.Attachment, error)
 	Watch(ctx context.Context, principal string, m wire.Watch) (*session.Attachment, error)
-	// Draining is closed when the hub begins to shut down.
-	Draining() <-chan struct{}
 }
 
 // Config is what a Handler is made of. Zero times take the defaults.

@@ -1,0 +1,71 @@
+package hub
+
+import (
+	"context"
+	"strings"
+
+	"detections/session"
+	"detections/session/wire"
+)
+
+// What determines a file's results is its bytes, its configuration and the identity
+// of the engine. A session that has them all can answer for another one, of the same
+// principal.
+
+func knownKey(principal, sha256, results string) string {
+	return strings.Join([]string{principal, strings.ToLower(sha256), results}, "\x00")
+}
+
+// knows gives a session that has the results of a start's media already, or nil.
+func (h *Hub) knows(principal string, m wire.Start) *entry {
+	if m.Media.SHA256 == "" || m.Key != "" && h.hasKey(principal, m.Key) {
+		return nil
+	}
+	b := h.cfg.AI.ready()
+	if b == nil {
+		return nil
+	}
+	results, err := session.Identify(m, b.Model(), b.Identity())
+	if err != nil {
+		return nil // Start says what is wrong
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.sessions[h.known[knownKey(principal, m.Media.SHA256, results)]]
+}
+
+func (h *Hub) hasKey(principal, key string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.sessions[h.keys[keyOf(principal, key)]] != nil
+}
+
+// learn gives the key under which an ended session's results can be found again;
+// empty if they depend on more than that.
+func (h *Hub) learn(ctx context.Context, e *entry) string {
+	st := e.Status()
+	if st.End == nil || st.End.Outcome != wire.Done || st.End.MediaSHA256 == "" || st.Offset < 2 {
+		return ""
+	}
+	past, err := session.Recall(ctx, st.Offset-1, h.lines(e.ID()))
+	if err != nil {
+		h.log.Warn("an ended session's results will not be found by their media", "session", e.ID(), "err", err)
+		return ""
+	}
+	results, ok := past.Identity(e.Asked(), st.End)
+	if !ok {
+		return ""
+	}
+	return knownKey(e.Principal(), st.End.MediaSHA256, results)
+}
+
+// ByMedia are the principal's sessions of these bytes, oldest first.
+func (h *Hub) ByMedia(principal, sha256 string) []session.Status {
+	var found []session.Status
+	for _, st := range h.Sessions(principal) {
+		if st.End != nil && strings.EqualFold(st.End.MediaSHA256, sha256) {
+			found = append(found, st)
+		}
+	}
+	return found
+}

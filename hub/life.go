@@ -1,0 +1,119 @@
+package hub
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"detections/hub/timeline"
+	"detections/media/spool"
+	"detections/session"
+	"detections/session/wire"
+)
+
+// origin is what the hub itself records of a session, beside its timeline.
+type origin struct {
+	Start wire.Start `json:"start"`
+	Token string     `json:"token"`
+	Key   string     `json:"key,omitempty"`
+}
+
+func (o origin) encode() []byte { return wire.Encode(o) }
+
+func (h *Hub) spoolPath(id string) string { return filepath.Join(h.spoolDir(), id+".media") }
+
+// owned is a session that this process runs.
+type owned struct {
+	*entry
+	hub    *Hub
+	writer *timeline.Writer
+	spool  *spool.Spool
+}
+
+// own takes a session's timeline and makes the session. Call live next.
+func (h *Hub) own(ctx context.Context, meta timeline.Meta, o origin, sp *spool.Spool, past *session.Past) (*owned, error) {
+	writer, _, err := h.timeline.Acquire(ctx, meta.ID)
+	if err != nil {
+		return nil, fmt.Errorf("own timeline: %w", err)
+	}
+	e := h.entryOf(meta, o)
+	c := h.sessionConfig(meta, o)
+	c.Journal, c.Spool, c.Past = &journal{Writer: writer, hub: h, session: meta.ID, principal: meta.Principal}, sp, past
+	e.Session = session.New(c)
+	return &owned{entry: e, hub: h, writer: writer, spool: sp}, nil
+}
+
+func (h *Hub) entryOf(meta timeline.Meta, o origin) *entry {
+	return &entry{epoch: meta.Epoch, token: o.Token, key: o.Key, over: make(chan struct{})}
+}
+
+func (h *Hub) sessionConfig(meta timeline.Meta, o origin) session.Config {
+	return session.Config{
+		ID: meta.ID, Principal: meta.Principal, Start: o.Start, Created: meta.Created, Inference: h.cfg.AI, Decoders: h.cfg.Decoders,
+		MaxBytes: h.limits.Bytes, Linger: h.limits.Linger, OnResult: h.cfg.OnResult, Logger: h.log.With("session", meta.ID),
+	}
+}
+
+// live runs a session until it ends or is suspended, in a goroutine of its own.
+func (o *owned) live() {
+	defer close(o.over)
+	defer o.writer.Close()
+	err := o.Run()
+	h := o.hub
+	if o.Suspended() {
+		if err := errors.Join(err, o.spool.Close()); err != nil {
+			h.log.Warn("the session was not suspended cleanly", "session", o.ID(), "err", err)
+		}
+		return
+	}
+	if err := errors.Join(o.spool.Close(), o.spool.Remove()); err != nil {
+		h.log.Warn("the media was not removed", "session", o.ID(), "err", err)
+	}
+	st := o.Status()
+	h.log.Info("session ended", "session", o.ID(), "principal", o.Principal(), "bytes", st.Received, "events", st.Offset,
+		"outcome", st.End.Outcome, "code", st.End.Code, "inferred", st.Accounting.Inferred, "skipped", st.Accounting.Skipped, "dur", time.Since(st.Created).Round(time.Millisecond), "err", err)
+	h.keep(o.entry, time.Now())
+	h.mu.Lock()
+	h.totals.add(st.Accounting)
+	h.mu.Unlock()
+	h.sweep(time.Now())
+}
+
+// keep puts a session among those that have ended, in their order.
+func (h *Hub) keep(e *entry, at time.Time) {
+	known, bytes := h.learn(context.Background(), e), int64(0)
+	if st, err := h.timeline.Store().Status(context.Background(), e.ID()); err == nil {
+		bytes = st.Bytes
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	e.endedAt, e.known, e.bytes = at, known, bytes
+	i, _ := slices.BinarySearchFunc(h.ended, at, func(o *entry, at time.Time) int { return o.endedAt.Compare(at) })
+	h.ended = slices.Insert(h.ended, i, e)
+	if known != "" {
+		h.known[known] = e.ID()
+	}
+}
+
+// lines reads a session's timeline for it.
+func (h *Hub) lines(id string) func(ctx context.Context, after uint64, limit int) ([]session.Line, error) {
+	return func(ctx context.Context, after uint64, limit int) ([]session.Line, error) {
+		recs, err := h.timeline.Store().Read(ctx, id, after, limit)
+		lines := make([]session.Line, len(recs))
+		for i, r := range recs {
+			lines[i] = session.Line(r)
+		}
+		return lines, err
+	}
+}
+
+func decodeOrigin(b []byte) (o origin, err error) {
+	if err := json.Unmarshal(b, &o); err != nil {
+		return o, fmt.Errorf("what the session was asked to do: %w", err)
+	}
+	return o, nil
+}
