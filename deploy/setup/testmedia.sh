@@ -42,6 +42,8 @@ make_media() {
   codecs
   properties
   pictures
+  absurd
+  camera
 
   # Broken ones: 4 KiB of every 64 in the middle third overwritten; cut off.
   for file in people.mp4 people.ts; do
@@ -156,6 +158,38 @@ for n in 6, 2:
 END
 }
 
+# absurd: what no camera writes, and a decoder must get over.
+absurd() {
+  local one=(-f lavfi -i testsrc=size=64x48:rate=10:duration=1) maps=() i
+  ff -t 2 -i people.mp4 -vf scale=1:1 -c:v libvpx -deadline realtime 1x1.webm
+  ff -t 2 -i people.mp4 -vf scale=1:1 -c:v mjpeg -pix_fmt yuvj420p 1x1.avi
+  ff -t 2 -i people.mp4 -vf settb=1/1000000,setpts=N -vsync passthrough -enc_time_base 1:1000000 -video_track_timescale 1000000 \
+    -c:v libx264 -preset ultrafast million-fps.mp4
+  ff -framerate 1000000 -i reference-%d.png -c:v libx264 -preset ultrafast -pix_fmt yuv420p million-fps.h264
+  ff -i plain.mp4 -c copy -bsf:v 'setts=pts=N*100000000:dts=N*100000000:time_base=1' -video_track_timescale 1 ages.mp4
+  ff -i plain.mp4 -c copy -bsf:v 'setts=pts=N*100000000000:dts=N*100000000000' ages.mkv
+  ff -t 2 -i people.mp4 -c copy -output_ts_offset 2147482 -f flv wraps.flv # 2^31 ms is 2147483.6 s
+  ff -t 2 -i people.mp4 -c copy -output_ts_offset 95440.5 -bsf:v h264_mp4toannexb -muxrate 10M -f vob wraps.mpg
+  ff "${one[@]}" -c:v libx264 -preset ultrafast -pix_fmt yuv420p tiny.mp4
+  for ((i = 0; i < 200; i++)); do maps+=(-map 0); done
+  ff -i tiny.mp4 "${maps[@]::18}" -c copy 9-videos.mp4
+  ff -i tiny.mp4 "${maps[@]}" -c copy 200-videos.mp4
+  ff -i tiny.mp4 "${maps[@]}" -c copy 200-videos.mkv
+  ff -i tiny.mp4 "${maps[@]::80}" -c copy -f mpegts 40-videos.ts
+  ff -i tiny.mp4 -c copy -frames:v 0 no-samples.mp4
+  ff -i tiny.mp4 -c copy -frames:v 0 no-samples.mkv
+  ff -i plain.mp4 -f lavfi -i sine=duration=2 -map 0 -map 1 -map 1 -c:v copy -c:a aac -frames:a:1 0 empty-audio.mp4
+}
+# camera: as phones and drones record: 1080p, 25 fps, 10 Mbit/s, B frames, a camera
+# that moves, noise, sound.
+camera() {
+  local x265=(-c:v libx265 -preset ultrafast -x265-params log-level=error:pools=none:frame-threads=1:bframes=3)
+  ff -t 6 -i people.mp4 -f lavfi -i sine=duration=6 -vf "fps=25,scale=2304:1728,crop=1920:1080:192+150*sin(n/20):300+200*cos(n/33),noise=alls=8:allf=t" \
+    -c:v libx264 -preset fast -b:v 10M -bf 2 -g 50 -c:a aac -movflags +faststart camera.mp4
+  ff -i camera.mp4 -c copy -f mpegts camera.ts
+  ff -t 3 -i camera.mp4 "${x265[@]}" -b:v 6M -tag:v hvc1 -an -movflags +faststart camera-hevc.mp4
+}
+
 # ff runs ffmpeg so that the same input makes the same bytes.
 ff() { ffmpeg -nostdin -v error -y -threads 1 "${@:1:$#-1}" -threads 1 -fflags +bitexact -flags +bitexact -map_metadata -1 "${!#}"; }
 
@@ -169,7 +203,7 @@ damage() {
 }
 
 key=$({
-  declare -f make_media containers codecs properties pictures ff damage
+  declare -f make_media containers codecs properties pictures absurd camera ff damage
   sha256 "$clip"
   ffmpeg -version | head -n 1
 } | sha256sum | cut -c 1-12)

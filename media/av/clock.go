@@ -59,6 +59,17 @@ func (c *clock) begin(d *decoder) {
 	d.info.FrameRate, d.info.Duration = c.fps, 0
 }
 
+// maxTime is a lifetime. Times beyond it would overflow when they are counted with.
+const maxTime = 1<<61 - 1
+
+// plausible is the time, or none, MinInt64.
+func plausible(t time.Duration) time.Duration {
+	if t < -maxTime || t > maxTime {
+		return math.MinInt64
+	}
+	return t
+}
+
 // maxDelay is how many packets may pass until a picture comes out: the largest
 // reordering of H.264, and one.
 const maxDelay = 17
@@ -90,21 +101,21 @@ func (c *clock) due(packet int64) time.Duration {
 
 // time is the picture's presentation time, or a guess if it has none.
 func (d *decoder) time(p *C.det_picture) time.Duration {
-	pts := time.Duration(p.ns)
+	pts := plausible(time.Duration(p.ns))
 	switch d.clock.kind {
 	case counted:
-		return time.Duration(math.Round(float64(d.stats.Decoded) / d.clock.fps * float64(time.Second)))
+		return time.Duration(min(math.Round(float64(d.stats.Decoded)/d.clock.fps*float64(time.Second)), maxTime))
 	case ordered:
 		pts = d.clock.due(int64(p.packet))
 	}
 	lasts := time.Duration(p.dur_ns)
 	if rate := d.rate(); lasts <= 0 && rate > 0 {
-		lasts = time.Duration(float64(time.Second) / rate)
+		lasts = time.Duration(min(float64(time.Second)/rate, maxTime))
 	}
 	if pts == math.MinInt64 {
 		pts = 0
 		if d.stats.Decoded > 0 {
-			pts = d.last.PTS + d.lastNS
+			pts = min(d.last.PTS+d.lastNS, maxTime)
 		}
 	}
 	d.lastNS = lasts

@@ -211,6 +211,8 @@ func (d *decoder) readPackets() error {
 		switch {
 		case d.in.err != nil:
 			return d.in.err
+		case C.det_limit_hit() != nil: // some demuxers go on, with whatever they take for media
+			return d.because(err, "the "+d.info.Container+" input cannot be read")
 		case errors.Is(err, astiav.ErrEof) && d.chosen:
 			return nil
 		case err != nil && d.chosen:
@@ -326,7 +328,7 @@ func (d *decoder) tell() int64 {
 
 // ns converts a time of the chosen stream. None is MinInt64.
 func (d *decoder) ns(t int64) time.Duration {
-	return time.Duration(C.det_ns(C.int64_t(t), rational(d.timeBase)))
+	return plausible(time.Duration(C.det_ns(C.int64_t(t), rational(d.timeBase))))
 }
 
 func rational(r astiav.Rational) C.AVRational {

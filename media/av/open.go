@@ -23,7 +23,7 @@ import (
 // What one job may use.
 const (
 	maxPixels  = C.DET_MAX_PIXELS // of a coded picture
-	maxStreams = 8
+	maxStreams = C.DET_MAX_STREAMS
 	probeSize  = 1 << 20   // bytes within which a video stream must show up
 	maxAlloc   = 512 << 20 // one allocation of FFmpeg
 	maxPicture = 64 << 20  // bytes of a still picture

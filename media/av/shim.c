@@ -26,7 +26,7 @@ static void det_log(void *ctx, int level, const char *fmt, va_list args)
 	if (size && sscanf(size, "Picture size %ux%u", &w, &h) == 2 && (int64_t)w * h > DET_MAX_PIXELS)
 		limit_hit = "the pictures have more than " AV_STRINGIFY(DET_MAX_PIXELS) " pixels";
 	if (strstr(fmt, "max_streams"))
-		limit_hit = "the input has more than 8 streams";
+		limit_hit = "the input has more than " AV_STRINGIFY(DET_MAX_STREAMS) " streams";
 	if (n > 0 && log_handle)
 		detLog(log_handle, line);
 }

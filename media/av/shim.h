@@ -8,6 +8,9 @@
 // The largest coded picture that is decoded: twice 4K UHD.
 #define DET_MAX_PIXELS 16588800
 
+// The largest number of streams: recordings of films and television have dozens.
+#define DET_MAX_STREAMS 64
+
 // What go-astiav has no door for. Nothing here keeps state of its own except the
 // scaler and the calling thread's log flags.
 

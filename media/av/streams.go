@@ -30,6 +30,9 @@ func (d *decoder) pick() (found bool, err error) {
 		if C.det_is_default(d.raw(), C.int(i)) != 0 {
 			s += 1 << 40
 		}
+		if d.info.Container == media.MP4 && st.NbFrames() == 0 && !d.walk.Fragmented(d.in.file) {
+			s = 0 // its index is empty
+		}
 		if s > score {
 			best, score = i, s
 		}
@@ -102,7 +105,7 @@ func (d *decoder) strict(id astiav.CodecID) bool {
 // describe takes over what the header says of the stream's length and frame rate.
 func (d *decoder) describe(st *astiav.Stream) {
 	switch us := d.fc.Duration(); {
-	case us > 0:
+	case us > 0 && us <= maxTime/1000:
 		d.info.Duration = time.Duration(us) * time.Microsecond
 	case d.info.Container == media.MP4 && st.Duration() > 0 && !d.walk.Fragmented(d.in.file):
 		d.info.Duration = d.ns(st.Duration())
