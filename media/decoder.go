@@ -11,7 +11,7 @@ import (
 type Job struct {
 	// Views to deliver of every picked frame; at least one.
 	Views []View
-	// Sample is the rule in force from the first frame.
+	// Sample is the rule in force from From on.
 	Sample Sample
 	// Picture says that the input is one still picture (POST /detect).
 	Picture bool
@@ -23,11 +23,13 @@ type Job struct {
 	// FPS is the frame rate of a raw stream without time stamps; 0: 25.
 	FPS float64
 	// Resume goes on where another decoder of the same input and the same job was:
-	// the first frame is the first one picked after this checkpoint. nil: from the
-	// beginning.
+	// the first frame is the first one picked after this checkpoint. The stream is
+	// described again before it. nil: from the beginning. Still pictures cannot.
 	Resume *Checkpoint
-	// From is the first picture, by index, that the sampling rule may pick: it came
-	// into force there.
+	// From is where the rule came into force: no picture with a smaller index is
+	// picked, and no other rule comes into force before it. With Resume, a rule
+	// from after the checkpoint begins there; that of the checkpoint's frame just
+	// goes on.
 	From int64
 }
 
@@ -47,7 +49,18 @@ func (j Job) Validate() error {
 	if !(j.FPS >= 0 && j.FPS <= MaxSampleFPS) {
 		return fmt.Errorf("job with %v frames per second: at most %d", j.FPS, MaxSampleFPS)
 	}
+	if j.Picture && j.Resume != nil {
+		return errors.New("job that resumes a still picture")
+	}
 	return j.Sample.Validate()
+}
+
+// Picker is what picks the first frames of the job, from the index From on.
+func (j Job) Picker() Picker {
+	if r := j.Resume; r != nil && j.From <= r.Index {
+		return ResumePicker(j.Sample, r.Start, r.PTS)
+	}
+	return NewPicker(j.Sample)
 }
 
 // Decoder is a running job. Grow, Configure and Close may be called from any

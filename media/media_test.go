@@ -111,6 +111,7 @@ func TestJobValidate(t *testing.T) {
 		"a bad format":   func(j *Job) { j.Views = []View{{Width: 1, Height: 1, Format: 9}} },
 		"two rules":      func(j *Job) { j.Sample = Sample{FPS: 1, Every: 1} },
 		"negative fps":   func(j *Job) { j.FPS = -1 },
+		"half a picture": func(j *Job) { j.Picture, j.Resume = true, &Checkpoint{} },
 	} {
 		j := good
 		change(&j)
@@ -136,5 +137,31 @@ func TestTheSameRuleAgainGoesOn(t *testing.T) {
 	}
 	if want := []int{0, 3, 6, 7}; !slices.Equal(picked, want) {
 		t.Errorf("picked %v, want %v", picked, want)
+	}
+}
+
+func TestAResumedPickerPicksTheSame(t *testing.T) {
+	pts := times(100, 30000./1001, 1400*time.Millisecond)
+	for _, rule := range []Sample{{}, {Every: 7}, {FPS: 2}, {FPS: 29}, {FPS: 1000}} {
+		whole := NewPicker(rule)
+		var picked []int
+		for i := range pts {
+			if whole.Pick(pts[i]) {
+				picked = append(picked, i)
+			}
+		}
+		for n, i := range picked {
+			at := Checkpoint{Index: int64(i), PTS: pts[i], Start: pts[0]}
+			p := Job{Sample: rule, Resume: &at, From: int64(i)}.Picker()
+			var tail []int
+			for j := i + 1; j < len(pts); j++ {
+				if p.Pick(pts[j]) {
+					tail = append(tail, j)
+				}
+			}
+			if !slices.Equal(tail, picked[n+1:]) {
+				t.Errorf("%+v after %d: %v, want %v", rule, i, tail, picked[n+1:])
+			}
+		}
 	}
 }

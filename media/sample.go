@@ -48,6 +48,17 @@ type Picker struct {
 // NewPicker begins a rule at the next frame.
 func NewPicker(rule Sample) Picker { return Picker{rule: rule} }
 
+// ResumePicker returns a rule's picker as it was when it had just picked the frame
+// with this time; start is what Start was then.
+func ResumePicker(rule Sample, start, picked time.Duration) Picker {
+	p := Picker{rule: rule, begun: true, start: start, count: 1}
+	p.tick, _ = p.Tick(picked)
+	return p
+}
+
+// Start is the time of the first frame of a rule of frames per second.
+func (p *Picker) Start() time.Duration { return p.start }
+
 // Change begins another rule at the next frame. The same rule just goes on: its
 // count does not begin anew.
 func (p *Picker) Change(rule Sample) {

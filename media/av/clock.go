@@ -49,12 +49,10 @@ func (c *clock) begin(d *decoder) {
 		return
 	}
 	d.info.FrameRate = 0 // the demuxer's own guess, 25
-	c.fps = d.job.FPS
-	if c.fps == 0 {
-		c.fps = d.rate()
-	}
-	if c.fps == 0 {
-		c.fps = 25
+	for _, fps := range []float64{c.fps, d.job.FPS, d.rate(), 25} {
+		if c.fps = fps; fps > 0 {
+			break
+		}
 	}
 	d.info.FrameRate, d.info.Duration = c.fps, 0
 }
@@ -99,6 +97,25 @@ func (c *clock) due(packet int64) time.Duration {
 	return pts
 }
 
+// mask is what Checkpoint.Due is, after so many packets.
+func (c *clock) mask(sent int64) (due uint64) {
+	for _, packet := range c.packets {
+		due |= bit(sent - packet)
+	}
+	return due
+}
+
+// resume makes the clock what it was at a checkpoint, when the packets up to there
+// have been noted.
+func (c *clock) resume(at *media.Checkpoint) {
+	c.fps, c.key = at.Rate, at.KeyPTS
+	c.packets = slices.DeleteFunc(c.packets, func(packet int64) bool {
+		return packet <= at.Sent && at.Due&bit(at.Sent-packet) == 0
+	})
+	c.packets = slices.Clone(c.packets)
+	c.times = slices.Clone(c.times[len(c.times)-len(c.packets):])
+}
+
 // time is the picture's presentation time, or a guess if it has none.
 func (d *decoder) time(p *C.det_picture) time.Duration {
 	pts := plausible(time.Duration(p.ns))
@@ -108,18 +125,23 @@ func (d *decoder) time(p *C.det_picture) time.Duration {
 	case ordered:
 		pts = d.clock.due(int64(p.packet))
 	}
-	lasts := time.Duration(p.dur_ns)
-	if rate := d.rate(); lasts <= 0 && rate > 0 {
-		lasts = time.Duration(min(float64(time.Second)/rate, maxTime))
-	}
 	if pts == math.MinInt64 {
 		pts = 0
 		if d.stats.Decoded > 0 {
 			pts = min(d.last.PTS+d.lastNS, maxTime)
 		}
 	}
-	d.lastNS = lasts
+	d.lastNS = d.lasts(p)
 	return pts
+}
+
+// lasts is how long a picture lasts, as far as known.
+func (d *decoder) lasts(p *C.det_picture) time.Duration {
+	lasts := time.Duration(p.dur_ns)
+	if rate := d.rate(); lasts <= 0 && rate > 0 {
+		lasts = time.Duration(min(float64(time.Second)/rate, maxTime))
+	}
+	return lasts
 }
 
 // rate is the frame rate that the container or the stream claims, or 0.

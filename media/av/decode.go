@@ -34,10 +34,23 @@ func Decode(h media.Host, file *os.File, job media.Job) (media.DecodeStats, erro
 	// Log lines and limits are found by thread.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	st, err := attempt(h, file, job)
+	if errors.Is(err, errAstray) {
+		h.Log("resuming from a key packet gave another picture: decoding from the beginning")
+		at := *job.Resume
+		at.Key = 1
+		job.Resume = &at
+		st, err = attempt(h, file, job)
+	}
+	return st, err
+}
+
+func attempt(h media.Host, file *os.File, job media.Job) (media.DecodeStats, error) {
 	d := newDecoder(h, file, job)
 	defer d.close()
 	err := d.run()
 	if err == nil {
+		d.job.From = 0
 		err = d.changeRules() // those that came too late still come back
 	}
 	return d.stats, err
@@ -64,24 +77,27 @@ type decoder struct {
 	stream   int
 	timeBase astiav.Rational
 	codec    astiav.CodecID
+	lengths  int // see headOf
 	cc       *astiav.CodecContext
 
-	pkt     *astiav.Packet
-	frame   *astiav.Frame
-	spare   *media.Frame // a slot that was not used yet
-	scaler  *scaler
-	picker  media.Picker
-	info    media.StreamInfo
-	told    bool // info was put
-	torn    bool // the last packet was cut short
-	fields  bool // there are interlaced pictures, or packets that are not shown
-	stats   media.DecodeStats
-	keys    keys
-	clock   clock
-	skipper skipper
-	last    media.FrameInfo // of the latest picture, picked or not
-	lastNS  time.Duration   // how long it lasts, as far as known
-	input   int64           // bytes that were needed so far
+	pkt      *astiav.Packet
+	frame    *astiav.Frame
+	spare    *media.Frame // a slot that was not used yet
+	scaler   *scaler
+	picker   media.Picker
+	info     media.StreamInfo
+	told     bool // info was put
+	torn     bool // the last packet was cut short
+	fields   bool // there are interlaced pictures, or packets that are not shown
+	stats    media.DecodeStats
+	keys     keys
+	restarts restarts
+	resume   *media.Checkpoint // until its picture has come
+	clock    clock
+	skipper  skipper
+	last     media.FrameInfo // of the latest picture, picked or not
+	lastNS   time.Duration   // how long it lasts, as far as known
+	input    int64           // bytes that were needed so far
 
 	mark       time.Time     // of the previous picked picture
 	markWaited time.Duration // in.waited then
@@ -91,7 +107,10 @@ func newDecoder(h media.Host, file *os.File, job media.Job) *decoder {
 	d := &decoder{
 		host: h, job: job, in: newInput(h, file), logTo: cgo.NewHandle(h),
 		pkt: astiav.AllocPacket(), frame: astiav.AllocFrame(),
-		scaler: newScaler(job.Views), picker: media.NewPicker(job.Sample), mark: time.Now(),
+		scaler: newScaler(job.Views), picker: job.Picker(), resume: job.Resume, mark: time.Now(),
+	}
+	if job.Resume != nil {
+		d.stats = job.Resume.Stats
 	}
 	d.inHandle = cgo.NewHandle(d.in)
 	C.det_log_to(C.uintptr_t(d.logTo))
@@ -126,6 +145,9 @@ func (d *decoder) run() error {
 	}
 	if err != nil && !errors.Is(err, errDone) {
 		return err
+	}
+	if d.resuming() {
+		return d.notThere()
 	}
 	d.countSkipped(math.MaxInt64)
 	d.stats.Undecoded.NoKeyframe = d.keys.undecoded(true)
@@ -201,7 +223,7 @@ func (d *decoder) decodePicture(id astiav.CodecID) error {
 	d.in.high = d.in.size
 	d.pkt.SetFlags(d.pkt.Flags().Add(astiav.PacketFlagKey))
 	d.pkt.SetPts(0)
-	return d.send(d.pkt)
+	return d.send(d.pkt, d.note(d.pkt))
 }
 
 // readPackets demuxes until the end and decodes every packet of the chosen stream.
@@ -241,10 +263,31 @@ func (d *decoder) packet() error {
 	if !d.chosen || d.pkt.StreamIndex() != d.stream {
 		return nil
 	}
-	if err := d.openStream(); err != nil || d.skip(d.pkt) {
+	if err := d.openStream(); err != nil {
 		return err
 	}
-	return d.send(d.pkt)
+	number := d.note(d.pkt)
+	if d.skip(d.pkt, number) {
+		return nil
+	}
+	if over, err := d.passOver(number); over || err != nil {
+		return err
+	}
+	return d.send(d.pkt, number)
+}
+
+// note numbers a packet, and notes what is of use of it even if it is not decoded.
+func (d *decoder) note(pkt *astiav.Packet) int64 {
+	isKey := pkt.Flags().Has(astiav.PacketFlagKey)
+	d.fields = d.fields || pkt.Flags().Has(astiav.PacketFlagDiscard)
+	pts := pkt.Pts()
+	if pts == astiav.NoPtsValue {
+		pts = pkt.Dts()
+	}
+	number := d.keys.sent(isKey, d.ns(pts))
+	d.clock.sent(number, d.ns(pkt.Dts()))
+	d.noteRestart(pkt, number, isKey)
+	return number
 }
 
 // drain takes the pictures that the decoder still has.
@@ -252,7 +295,7 @@ func (d *decoder) drain() error {
 	if d.cc == nil {
 		return nil
 	}
-	return d.send(nil)
+	return d.send(nil, 0)
 }
 
 // findVideo chooses the stream to decode. Some containers show their streams only
@@ -269,18 +312,9 @@ func (d *decoder) findVideo() error {
 }
 
 // send gives the decoder a packet, or the end, and takes the pictures it has.
-func (d *decoder) send(pkt *astiav.Packet) error {
-	isKey := false
+func (d *decoder) send(pkt *astiav.Packet, number int64) error {
 	if pkt != nil {
-		isKey = pkt.Flags().Has(astiav.PacketFlagKey)
-		d.fields = d.fields || pkt.Flags().Has(astiav.PacketFlagDiscard)
 		d.torn = pkt.Flags().Has(astiav.PacketFlagCorrupt)
-		pts := pkt.Pts()
-		if pts == astiav.NoPtsValue {
-			pts = pkt.Dts()
-		}
-		number := d.keys.sent(isKey, d.ns(pts))
-		d.clock.sent(number, d.ns(pkt.Dts()))
 		C.det_number_packet(*(**C.AVPacket)(unsafe.Pointer(pkt)), C.int64_t(number)) // its only field
 	}
 	if err := d.cc.SendPacket(pkt); err != nil {
@@ -312,7 +346,7 @@ func (d *decoder) refused(err error) error {
 	if C.det_limit_hit() != nil || errors.Is(err, astiav.Error(-C.ENOMEM)) {
 		return d.because(err, "decoding")
 	}
-	if d.keys.begun() {
+	if d.keys.begun() && !d.resuming() {
 		d.stats.Undecoded.Corrupt++
 	}
 	return nil

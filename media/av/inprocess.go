@@ -26,6 +26,9 @@ func Open(file *os.File, job media.Job) (media.Decoder, error) {
 		closed: make(chan struct{}), ended: make(chan struct{}),
 	}
 	p.grown.L = &p.mu
+	if job.Resume != nil {
+		p.stats = job.Resume.Stats
+	}
 	for range slots {
 		var f *media.Frame
 		f = media.NewFrame(func() { p.free <- f })

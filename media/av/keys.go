@@ -3,6 +3,8 @@ package av
 import (
 	"math"
 	"time"
+
+	"detections/media"
 )
 
 // keys remembers where decoding can begin again, and which packets came before the
@@ -13,6 +15,8 @@ type keys struct {
 	early    int64 // pictures from packets before it
 	pictures int64 // pictures in all
 	reached  bool  // a picture from it or a later one has come
+	latest   int64 // number of the packet of the latest picture
+	nth      int64 // pictures from the same packet before it
 	times    [8]time.Duration
 	recorded int
 }
@@ -32,12 +36,22 @@ func (k *keys) sent(isKey bool, pts time.Duration) int64 {
 
 // received notes a picture by the number of its packet.
 func (k *keys) received(packet int64) {
+	k.nth++
+	if packet != k.latest {
+		k.latest, k.nth = packet, 0
+	}
 	k.pictures++
 	if k.first == 0 || packet < k.first {
 		k.early++
 	} else {
 		k.reached = true
 	}
+}
+
+// resume makes the counts those of a checkpoint.
+func (k *keys) resume(at *media.Checkpoint) {
+	k.pictures, k.early = at.Pictures, at.Early
+	k.reached = k.first > 0 && (at.Packet >= k.first || at.Stats.Undecoded.NoKeyframe > 0)
 }
 
 // begun says whether a key packet has been sent.

@@ -15,19 +15,14 @@ import (
 func (d *decoder) picture() error {
 	var p C.det_picture
 	C.det_describe((*C.AVFrame)(d.frame.UnsafePointer()), rational(d.timeBase), &p)
-	w, h, aspect := int(p.width), int(p.height), d.aspect()
-	if p.rotation == 90 || p.rotation == 270 {
-		w, h, aspect = h, w, 1/aspect
-	}
 	d.keys.received(int64(p.packet))
+	d.restarts.received(int64(p.packet), p.intra != 0)
 	d.fields = d.fields || p.interlaced != 0
-	if !d.told {
-		d.told = true
-		d.info.Width, d.info.Height, d.info.Rotation = w, h, int(p.rotation)
-		d.clock.begin(d)
-		if err := d.host.Put(media.Output{Stream: &d.info}, d.stats); err != nil {
-			return err
-		}
+	if d.resuming() {
+		return d.arrive(&p, d.keys.nth)
+	}
+	if err := d.tellStream(&p); err != nil {
+		return err
 	}
 	pts := d.time(&p)
 	d.countSkipped(pts)
@@ -35,16 +30,14 @@ func (d *decoder) picture() error {
 		return err
 	}
 	d.input = max(d.input, d.tell())
-	d.last = media.FrameInfo{
-		Index: d.stats.Decoded, PTS: pts, Width: w, Height: h, Aspect: aspect,
-		Key: p.key != 0, KeyPTS: d.keyTime(pts, p.key != 0), Input: d.input,
-	}
+	d.last = d.describePicture(&p)
+	d.last.Index, d.last.PTS, d.last.KeyPTS, d.last.Input = d.stats.Decoded, pts, d.keyTime(pts, p.key != 0), d.input
 	d.stats.Decoded++
 	if p.concealed != 0 {
 		d.stats.Concealed++
 	}
 	d.stats.Undecoded.NoKeyframe = d.keys.undecoded(false)
-	if d.job.Picture || d.picker.Pick(pts) {
+	if d.last.Index >= d.job.From && (d.job.Picture || d.picker.Pick(pts)) {
 		if err := d.deliver(turn(p.rotation, p.mirrored)); err != nil {
 			return err
 		}
@@ -53,6 +46,27 @@ func (d *decoder) picture() error {
 		return errDone
 	}
 	return nil
+}
+
+// describePicture is what a picture itself says.
+func (d *decoder) describePicture(p *C.det_picture) media.FrameInfo {
+	info := media.FrameInfo{Width: int(p.width), Height: int(p.height), Aspect: d.aspect(), Key: p.key != 0}
+	if p.rotation == 90 || p.rotation == 270 {
+		info.Width, info.Height, info.Aspect = info.Height, info.Width, 1/info.Aspect
+	}
+	return info
+}
+
+// tellStream puts the description of the stream, once.
+func (d *decoder) tellStream(p *C.det_picture) error {
+	if d.told {
+		return nil
+	}
+	d.told = true
+	info := d.describePicture(p)
+	d.info.Width, d.info.Height, d.info.Rotation = info.Width, info.Height, int(p.rotation)
+	d.clock.begin(d)
+	return d.host.Put(media.Output{Stream: &d.info}, d.stats)
 }
 
 // aspect is the width of a pixel divided by its height: what the container says,
@@ -97,7 +111,11 @@ func (d *decoder) deliver(turn int) error {
 	}
 	f.Decode = busy + time.Since(begin)
 	d.stats.Picked++
+	f.Checkpoint = d.checkpoint()
 	err := d.host.Put(media.Output{Frame: f}, d.stats)
-	d.mark, d.markWaited = time.Now(), d.in.waited
+	d.restartTimer()
 	return err
 }
+
+// restartTimer begins FrameInfo.Decode of the next picked picture.
+func (d *decoder) restartTimer() { d.mark, d.markWaited = time.Now(), d.in.waited }

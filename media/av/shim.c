@@ -106,6 +106,11 @@ void det_limit_codec(AVCodecContext *cc, int strict)
 
 void det_number_packet(AVPacket *p, int64_t number) { p->opaque = (void *)(intptr_t)number; }
 
+int det_new_header(const AVPacket *p)
+{
+	return av_packet_get_side_data(p, AV_PKT_DATA_NEW_EXTRADATA, NULL) || av_packet_get_side_data(p, AV_PKT_DATA_PARAM_CHANGE, NULL);
+}
+
 // A slice (1 to 5) that is referred to has nal_ref_idc above 0 in its header.
 static int is_reference(uint8_t h) { return (h & 0x1f) >= 1 && (h & 0x1f) <= 5 && (h & 0x60); }
 static int is_slice(uint8_t h) { return (h & 0x1f) == 1; }
@@ -151,6 +156,7 @@ void det_describe(const AVFrame *f, AVRational time_base, det_picture *out)
 	out->width = f->width;
 	out->height = f->height;
 	out->key = !!(f->flags & AV_FRAME_FLAG_KEY);
+	out->intra = f->pict_type == AV_PICTURE_TYPE_I;
 	out->interlaced = !!(f->flags & AV_FRAME_FLAG_INTERLACED);
 	out->concealed = f->decode_error_flags != 0 || (f->flags & AV_FRAME_FLAG_CORRUPT);
 	out->rotation = out->mirrored = 0;

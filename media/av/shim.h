@@ -39,6 +39,9 @@ int det_is_default(AVFormatContext *fc, int stream);
 void det_limit_codec(AVCodecContext *cc, int strict);
 void det_number_packet(AVPacket *p, int64_t number);
 
+// Whether a packet brings another header than the stream's.
+int det_new_header(const AVPacket *p);
+
 // Whether an H.264 packet holds a picture to which no other refers.
 int det_disposable(const AVCodecContext *cc, const AVPacket *p);
 
@@ -49,6 +52,7 @@ typedef struct {
 	int64_t packet;  // number of the packet that it came from
 	int width, height; // as coded, before rotation
 	int key, interlaced;
+	int intra;     // it needs no other picture
 	int concealed; // parts of it were lost
 	int rotation; // degrees clockwise
 	int mirrored; // left and right, before it is turned

@@ -6,6 +6,7 @@ package av
 import "C"
 
 import (
+	"cmp"
 	"slices"
 	"time"
 	"unsafe"
@@ -18,12 +19,19 @@ import (
 // skipper knows the pictures that need not be decoded: nothing refers to them, and
 // the sampling rule cannot pick them, whatever comes. They count like the others.
 type skipper struct {
-	first   map[int64]time.Duration // by tick of the rule: the earliest picture that was seen
-	pending []time.Duration         // skipped, and not yet counted
+	first   map[int64]time.Duration // by tick of the rule: the earliest picture that was seen; nil: none since it began
+	since   int64                   // packets before the first of those pictures
+	pending []skipped               // in the order of time: not yet counted
 	skipped int64
 	untimed bool               // a picture had no time of its own, or may have another's
 	rules   []media.RuleChange // wait until what was skipped has been counted
 	samples []media.Sample
+}
+
+// skipped is a picture that was not decoded.
+type skipped struct {
+	pts    time.Duration
+	packet int64
 }
 
 // maxPending bounds the pictures that are skipped and not yet counted: more than
@@ -35,45 +43,96 @@ const maxPending = 64
 // A rule of frames per second picks the earliest picture of a tick. So a picture is
 // not picked if an earlier one of the same tick was seen already. That needs times
 // that can be trusted, one picture a packet, and a codec that tells references.
-func (d *decoder) skip(pkt *astiav.Packet) bool {
-	d.takeRules()
+func (d *decoder) skip(pkt *astiav.Packet, number int64) bool {
 	pts := d.ns(pkt.Pts())
 	s := &d.skipper
 	s.untimed = s.untimed || pkt.Pts() == astiav.NoPtsValue || d.info.Container == media.MPEGPS
-	if d.codec != astiav.CodecIDH264 || d.clock.kind != stamped || d.fields || d.stats.Decoded == 0 || s.untimed || len(s.pending) >= maxPending ||
-		pts <= d.last.PTS || len(s.rules) > 0 {
-		return false
-	}
+	known := d.codec == astiav.CodecIDH264 && d.clock.kind == stamped && !d.fields && !s.untimed
 	tick, ok := d.picker.Tick(pts)
-	if !ok {
+	if d.resuming() {
+		if known && ok && number > d.resume.Since {
+			s.note(number, tick, pts)
+		}
+		return s.again(number, pts, d.resume)
+	}
+	d.takeRules()
+	if !known || !ok || len(s.pending) >= maxPending || pts <= d.last.PTS || len(s.rules) > 0 {
 		return false
 	}
-	earliest, seen := s.first[tick]
-	if !seen || pts < earliest {
-		if s.first == nil || len(s.first) >= maxPending {
-			s.first = make(map[int64]time.Duration)
-		}
-		s.first[tick] = pts
-		return tick == d.picker.Last() && d.disposable(pkt, pts)
+	switch s.note(number, tick, pts) {
+	case -1:
+		return tick == d.picker.Last() && d.disposable(pkt, number, pts)
+	case 1:
+		return d.disposable(pkt, number, pts)
 	}
-	return pts > earliest && d.disposable(pkt, pts)
+	return false
 }
 
-// disposable notes the picture as skipped if nothing refers to it.
-func (d *decoder) disposable(pkt *astiav.Packet, pts time.Duration) bool {
+// note compares a picture with the earliest of the same tick, which it may become.
+func (s *skipper) note(packet, tick int64, pts time.Duration) int {
+	if s.first == nil {
+		s.first, s.since = make(map[int64]time.Duration), packet-1
+	}
+	earliest, seen := s.first[tick]
+	if seen && pts >= earliest {
+		return cmp.Compare(pts, earliest)
+	}
+	if len(s.first) >= maxPending {
+		clear(s.first)
+	}
+	s.first[tick] = pts
+	return -1
+}
+
+// disposable skips the picture if nothing refers to it.
+func (d *decoder) disposable(pkt *astiav.Packet, number int64, pts time.Duration) bool {
 	if C.det_disposable((*C.AVCodecContext)(d.cc.UnsafePointer()), *(**C.AVPacket)(unsafe.Pointer(pkt))) == 0 {
 		return false
 	}
-	d.keys.received(d.keys.sent(false, pts))
-	d.skipper.pending = append(d.skipper.pending, pts)
-	slices.Sort(d.skipper.pending)
-	d.skipper.skipped++
+	d.keys.received(number)
+	d.skipper.add(number, pts)
 	return true
+}
+
+func (s *skipper) add(number int64, pts time.Duration) {
+	s.pending = append(s.pending, skipped{pts, number})
+	slices.SortFunc(s.pending, func(a, b skipped) int { return cmp.Compare(a.pts, b.pts) })
+	s.skipped++
+}
+
+// again skips what was skipped when the checkpoint was made. The others are decoded
+// even if they were not, because nobody knows any more; they come before its picture.
+func (s *skipper) again(number int64, pts time.Duration, at *media.Checkpoint) bool {
+	if at.Skipped&bit(at.Sent-number) == 0 {
+		return false
+	}
+	s.add(number, pts)
+	return true
+}
+
+// mask is what Checkpoint.Skipped is, after so many packets; missing is how many it
+// has no bit for.
+func (s *skipper) mask(sent int64) (mask uint64, missing int64) {
+	for _, p := range s.pending {
+		b := bit(sent - p.packet)
+		if mask |= b; b == 0 {
+			missing++
+		}
+	}
+	return mask, missing
+}
+
+// from is what Checkpoint.Since is, after so many packets.
+func (s *skipper) from(sent int64) int64 {
+	if s.first == nil {
+		return sent
+	}
+	return s.since
 }
 
 // countSkipped counts the skipped pictures that come before a time.
 func (d *decoder) countSkipped(before time.Duration) {
-	n, _ := slices.BinarySearch(d.skipper.pending, before)
+	n, _ := slices.BinarySearchFunc(d.skipper.pending, before, func(p skipped, pts time.Duration) int { return cmp.Compare(p.pts, pts) })
 	d.stats.Decoded += int64(n)
 	d.skipper.pending = d.skipper.pending[n:]
 }
@@ -94,7 +153,7 @@ func (d *decoder) takeRules() {
 // changeRules puts the sampling rules that have arrived into force.
 func (d *decoder) changeRules() error {
 	d.takeRules()
-	if len(d.skipper.pending) > 0 {
+	if len(d.skipper.pending) > 0 || d.stats.Decoded < d.job.From {
 		return nil
 	}
 	s := &d.skipper

@@ -69,13 +69,13 @@ func (d *decoder) openStream() error {
 		d.cc.Free()
 		d.cc = nil
 	}
-	d.codec = p.CodecID()
-	return d.openCodec(d.codec, p)
+	return d.openCodec(p.CodecID(), p)
 }
 
 // openCodec opens a decoder; p, if there is one, says what the header says.
 func (d *decoder) openCodec(id astiav.CodecID, p *astiav.CodecParameters) error {
-	d.info.Codec = id.Name()
+	d.info.Codec, d.codec, d.lengths = id.Name(), id, 0
+	d.restarts.opened()
 	codec := decoderOf(id)
 	if codec == nil {
 		return refuse(media.ErrUnsupported, "this build has no decoder for %s", id.Name())
@@ -85,6 +85,7 @@ func (d *decoder) openCodec(id astiav.CodecID, p *astiav.CodecParameters) error 
 		if err := p.ToCodecContext(d.cc); err != nil {
 			return d.because(err, "the "+d.info.Codec+" stream cannot be set up")
 		}
+		d.lengths = lengthsOf(id, p.ExtraData())
 	}
 	d.cc.SetTimeBase(d.timeBase)
 	C.det_limit_codec((*C.AVCodecContext)(d.cc.UnsafePointer()), boolInt(d.strict(id)))

@@ -61,27 +61,29 @@ func (d *decoder) frame(b []byte) (*media.Frame, error) {
 		return nil, fmt.Errorf("frame of %d×%d pixels", m.width, m.height)
 	case m.aspect != 0 && !(m.aspect >= 1.0/media.MaxAspect && m.aspect <= media.MaxAspect):
 		return nil, fmt.Errorf("frame with pixels of aspect %v", m.aspect)
-	case m.index <= d.index || m.index >= m.stats.Decoded:
-		return nil, fmt.Errorf("frame %d after %d, of %d", m.index, d.index, m.stats.Decoded)
-	case !saneTime(m.pts) || !saneTime(m.keyPTS):
-		return nil, fmt.Errorf("frame at %v", m.pts)
+	case m.at.Index <= d.index || m.at.Index >= m.at.Stats.Decoded:
+		return nil, fmt.Errorf("frame %d after %d, of %d", m.at.Index, d.index, m.at.Stats.Decoded)
+	case !saneTime(m.at.PTS) || !saneTime(m.at.KeyPTS) || !saneTime(m.at.Start):
+		return nil, fmt.Errorf("frame at %v", m.at.PTS)
+	case !follows(&m.at, &d.at):
+		return nil, fmt.Errorf("frame with checkpoint %+v after %+v", m.at, d.at)
 	case m.input < 0 || m.input > d.size:
 		return nil, fmt.Errorf("frame of %d bytes of input, of %d", m.input, d.size)
 	case m.decode < 0 || m.decode > now.Sub(d.began):
 		return nil, fmt.Errorf("frame took %v", m.decode)
 	}
-	if err := d.count(m.stats, 1); err != nil {
+	if err := d.count(m.at.Stats, 1); err != nil {
 		return nil, err
 	}
-	d.index = m.index
+	d.index, d.at = m.at.Index, m.at
 	d.held |= 1 << m.slot
 	if ready.After(now) || ready.Before(d.began) {
 		ready = now
 	}
 	f := d.frames[m.slot]
 	f.FrameInfo = media.FrameInfo{
-		Index: m.index, PTS: m.pts, Width: m.width, Height: m.height, Aspect: m.aspect,
-		Key: m.key, KeyPTS: m.keyPTS, Input: m.input, Decode: m.decode, Ready: ready,
+		Index: m.at.Index, PTS: m.at.PTS, Width: m.width, Height: m.height, Aspect: m.aspect,
+		Key: m.key, KeyPTS: m.at.KeyPTS, Input: m.input, Decode: m.decode, Ready: ready, Checkpoint: m.at,
 	}
 	for i, v := range d.views {
 		f.Views[i].Geometry = v.PlaceShown(m.width, m.height, m.aspect)
@@ -103,6 +105,18 @@ func saneSize(w, h int) bool {
 }
 
 func saneTime(t time.Duration) bool { return t > -maxTime && t < maxTime }
+
+// follows says whether a checkpoint can be the next one: what it counts has not
+// shrunk, and it leads to no place that does not exist.
+func follows(c, last *media.Checkpoint) bool {
+	return c.Key >= max(1, last.Key) && c.Packet >= 1 && c.Sent >= max(c.Key, c.Packet, last.Sent) &&
+		c.Delay >= 0 && c.Delay <= maxDelay && c.Nth >= 0 && c.Pictures >= last.Pictures &&
+		c.Early >= last.Early && c.Early <= c.Pictures && c.Since >= 0 && c.Since <= c.Sent &&
+		c.Rate >= 0 && c.Rate <= media.MaxSampleFPS
+}
+
+// maxDelay is more pictures than any codec holds back.
+const maxDelay = 64
 
 // count takes over counters that have only grown, and by picked frames. d.mu is held.
 func (d *decoder) count(st media.DecodeStats, picked int64) error {

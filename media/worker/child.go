@@ -249,8 +249,8 @@ func (c *child) Put(o media.Output, st media.DecodeStats) error {
 	case o.Frame != nil:
 		f := o.Frame
 		b = (&frame{
-			slot: c.slots[f], key: f.Key, width: f.Width, height: f.Height, index: f.Index,
-			pts: f.PTS, keyPTS: f.KeyPTS, input: f.Input, decode: f.Decode, ready: monotonic(), stats: st,
+			slot: c.slots[f], key: f.Key, width: f.Width, height: f.Height, aspect: f.Aspect,
+			input: f.Input, decode: f.Decode, ready: monotonic(), at: f.Checkpoint,
 		}).append(b)
 	case o.Rule != nil:
 		b = appendRule(b, *o.Rule, st)

@@ -36,9 +36,10 @@ type decoder struct {
 	// Owned by Next.
 	in    [maxMessage + 1]byte
 	hello bool
-	reset bool  // the process left something unread
-	index int64 // of the latest frame
-	lines int   // of log
+	reset bool             // the process left something unread
+	index int64            // of the latest frame
+	at    media.Checkpoint // of the latest frame
+	lines int              // of log
 	wait  waitState
 
 	mu    sync.Mutex
@@ -66,6 +67,9 @@ func newDecoder(p *Pool, proc *process, r *ring, j media.Job) *decoder {
 		pool: p, proc: proc, ring: r, views: j.Views, log: p.cfg.Log,
 		began: time.Now(), mono: monotonic(), index: -1,
 		wake: make(chan struct{}, 1), ended: make(chan struct{}),
+	}
+	if j.Resume != nil {
+		d.index, d.at, d.stats = j.Resume.Index, *j.Resume, j.Resume.Stats
 	}
 	d.wait.ok = d.began
 	for slot := range r.slots {

@@ -92,17 +92,15 @@ type frame struct {
 	key           bool
 	width, height int
 	aspect        float32
-	index         int64
-	pts, keyPTS   time.Duration
 	input         int64
 	decode        time.Duration
-	ready         int64 // CLOCK_MONOTONIC, which all processes of a machine share
-	stats         media.DecodeStats
+	ready         int64            // CLOCK_MONOTONIC, which all processes of a machine share
+	at            media.Checkpoint // has the index, the times and the counters too
 }
 
 const (
 	statsLen = 5 * 8
-	frameLen = 2 + 1 + 1 + 4 + 4 + 4 + 6*8 + statsLen
+	frameLen = 2 + 1 + 1 + 4 + 4 + 4 + 3*8 // and the checkpoint
 	ruleLen  = 2 + 2 + 4 + 8 + statsLen
 )
 
@@ -115,30 +113,24 @@ func (f *frame) append(b []byte) []byte {
 	b = le.AppendUint32(b, uint32(f.width))
 	b = le.AppendUint32(b, uint32(f.height))
 	b = le.AppendUint32(b, math.Float32bits(f.aspect))
-	b = le.AppendUint64(b, uint64(f.index))
-	b = le.AppendUint64(b, uint64(f.pts))
-	b = le.AppendUint64(b, uint64(f.keyPTS))
 	b = le.AppendUint64(b, uint64(f.input))
 	b = le.AppendUint64(b, uint64(f.decode))
 	b = le.AppendUint64(b, uint64(f.ready))
-	return appendStats(b, f.stats)
+	b, _ = f.at.AppendBinary(b) // never fails
+	return b
 }
 
 func parseFrame(b []byte) (f frame, err error) {
-	if len(b) != frameLen {
+	if len(b) < frameLen {
 		return f, errMessage
 	}
 	f.slot, f.key = int(b[2]), b[3]&1 != 0
 	f.width, f.height = int(le.Uint32(b[4:])), int(le.Uint32(b[8:]))
 	f.aspect = math.Float32frombits(le.Uint32(b[12:]))
-	f.index = int64(le.Uint64(b[16:]))
-	f.pts = time.Duration(le.Uint64(b[24:]))
-	f.keyPTS = time.Duration(le.Uint64(b[32:]))
-	f.input = int64(le.Uint64(b[40:]))
-	f.decode = time.Duration(le.Uint64(b[48:]))
-	f.ready = int64(le.Uint64(b[56:]))
-	f.stats = parseStats(b[64:])
-	return f, nil
+	f.input = int64(le.Uint64(b[16:]))
+	f.decode = time.Duration(le.Uint64(b[24:]))
+	f.ready = int64(le.Uint64(b[32:]))
+	return f, f.at.UnmarshalBinary(b[frameLen:])
 }
 
 func appendRule(b []byte, r media.RuleChange, st media.DecodeStats) []byte {

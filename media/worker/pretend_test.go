@@ -3,6 +3,7 @@ package worker
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -14,10 +15,15 @@ import (
 	"detections/media"
 )
 
-// pretend makes a frame of every 100 bytes of input and misbehaves on request.
+// pretend makes a frame of every 100 bytes of input, or of those after the checkpoint,
+// and misbehaves on request.
 func pretend(h media.Host, input *os.File, job media.Job) (st media.DecodeStats, err error) {
 	c := h.(*child)
-	for n := int64(0); ; n++ {
+	n := int64(0)
+	if r := job.Resume; r != nil {
+		n, st = r.Index+1, r.Stats
+	}
+	for ; ; n++ {
 		size, final, err := h.Await(100*(n+1) - 1)
 		if err != nil || final && size < 100*(n+1) {
 			return st, err
@@ -37,14 +43,23 @@ func pretend(h media.Host, input *os.File, job media.Job) (st media.DecodeStats,
 		}
 		f, _ := h.Slot()
 		_, _ = input.ReadAt(f.Views[0].Pix, 100*n)
-		f.FrameInfo = media.FrameInfo{Index: n, PTS: time.Duration(n), Width: 4, Height: 4, Input: 100 * (n + 1)}
 		st.Picked++
+		f.FrameInfo = media.FrameInfo{Width: 4, Height: 4, Aspect: 2, Input: 100 * (n + 1), Checkpoint: checkpoint(n)}
+		f.Checkpoint.Stats = st
 		_ = h.Put(media.Output{Frame: f}, st)
 	}
 }
 
+// checkpoint is that of frame n, if all before it were picked.
+func checkpoint(n int64) media.Checkpoint {
+	return media.Checkpoint{
+		Index: n, PTS: time.Duration(n), KeyPTS: time.Duration(n), Stats: media.DecodeStats{Decoded: n + 1, Picked: n + 1},
+		Key: n + 1, Packet: n + 1, Sent: n + 1, Pictures: n + 1,
+	}
+}
+
 func misbehave(c *child, how string) error {
-	good := frame{slot: 3, width: 4, height: 4, index: 3, input: 400, stats: media.DecodeStats{Decoded: 4, Picked: 4}}
+	good := frame{slot: 3, width: 4, height: 4, input: 400, at: checkpoint(3)}
 	lie := func(change func(*frame)) {
 		f := good
 		change(&f)
@@ -93,19 +108,31 @@ func misbehave(c *child, how string) error {
 	case "no picture":
 		lie(func(f *frame) { f.width = 0 })
 	case "an old frame":
-		lie(func(f *frame) { f.index = 2 })
+		lie(func(f *frame) { f.at.Index = 2 })
 	case "a frame that was not decoded":
-		lie(func(f *frame) { f.index = 4 })
+		lie(func(f *frame) { f.at.Index = 4 })
 	case "a time out of this world":
-		lie(func(f *frame) { f.pts = -1 << 63 })
+		lie(func(f *frame) { f.at.PTS = -1 << 63 })
 	case "input that was not given":
 		lie(func(f *frame) { f.input = 1 << 40 })
 	case "wrong counters":
-		lie(func(f *frame) { f.stats.Picked = 9 })
+		lie(func(f *frame) { f.at.Stats.Picked = 9 })
 	case "counters that shrink":
-		lie(func(f *frame) { f.stats.Decoded = 3; f.index = 2 })
+		lie(func(f *frame) { f.at.Stats.Decoded = 3; f.at.Index = 2 })
+	case "a key packet that goes back":
+		lie(func(f *frame) { f.at.Key = 2 })
+	case "a packet that was not read":
+		lie(func(f *frame) { f.at.Packet = 5 })
+	case "a reading that goes back":
+		lie(func(f *frame) { f.at.Key, f.at.Packet, f.at.Sent = 3, 3, 2 })
+	case "a negative number":
+		lie(func(f *frame) { f.at.Nth = -1 })
+	case "an endless delay":
+		lie(func(f *frame) { f.at.Delay = 1 << 31 })
+	case "an impossible rate":
+		lie(func(f *frame) { f.at.Rate = math.NaN() })
 	case "a rule that was not asked for":
-		send(appendRule(nil, media.RuleChange{ID: 1, From: 3}, good.stats))
+		send(appendRule(nil, media.RuleChange{ID: 1, From: 3}, good.at.Stats))
 		select {}
 	case "another protocol":
 		send([]byte{9, msgFrame})

@@ -87,7 +87,7 @@ func TestFramesComeThroughSharedMemory(t *testing.T) {
 		if want := fmt.Sprintf("%0100d", 0)[:64]; i == 0 && string(o.Frame.Views[0].Pix[:64]) != want {
 			t.Errorf("pixels %q", o.Frame.Views[0].Pix)
 		}
-		if g := (media.Geometry{SourceW: 4, SourceH: 4, W: 8, H: 8}); o.Frame.Views[0].Geometry != g {
+		if g := (media.Geometry{SourceW: 4, SourceH: 4, Y: 2, W: 8, H: 4}); o.Frame.Views[0].Geometry != g {
 			t.Errorf("geometry %+v", o.Frame.Views[0].Geometry)
 		}
 		o.Frame.Release()
@@ -97,6 +97,36 @@ func TestFramesComeThroughSharedMemory(t *testing.T) {
 	}
 	if st := d.Stats(); st.Decoded != 50 || st.Picked != 50 {
 		t.Errorf("stats %+v", st)
+	}
+}
+
+func TestAResumedJobGoesOnCounting(t *testing.T) {
+	p := pool(t, Config{})
+	f, err := os.Create(filepath.Join(t.TempDir(), "input"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Truncate(1000); err != nil {
+		t.Fatal(err)
+	}
+	d, err := p.Start(t.Context(), f, media.Job{Views: oneView, Resume: new(checkpoint(5))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st := d.Stats(); st.Picked != 6 {
+		t.Errorf("stats %+v before the first frame", st)
+	}
+	d.Grow(1000, true)
+	for i := int64(6); i < 10; i++ {
+		o, err := d.Next(t.Context())
+		if err != nil || o.Frame.Checkpoint != checkpoint(i) || o.Frame.Index != i {
+			t.Fatalf("output %+v, err %v", o, err)
+		}
+		o.Frame.Release()
+	}
+	if n, err := finish(t, d); n != 0 || !errors.Is(err, io.EOF) || d.Stats().Picked != 10 {
+		t.Errorf("%d frames more, stats %+v, err %v", n, d.Stats(), err)
 	}
 }
 
@@ -123,7 +153,8 @@ func TestALieEndsTheProcess(t *testing.T) {
 	for _, behaviour := range []string{
 		"a held slot", "a slot that is not there", "a huge picture", "no picture", "an old frame",
 		"a frame that was not decoded", "a time out of this world", "input that was not given",
-		"wrong counters", "counters that shrink", "a rule that was not asked for", "another protocol",
+		"wrong counters", "counters that shrink", "a key packet that goes back", "a packet that was not read",
+		"a reading that goes back", "a negative number", "an endless delay", "an impossible rate", "a rule that was not asked for", "another protocol",
 		"an unknown message", "a message that is too long", "a torn frame", "a wrong note", "an unknown end",
 	} {
 		d := begin(t, p, behaviour, 10)

@@ -70,7 +70,10 @@ func (ds *Decoders) Start(ctx context.Context, input *os.File, job media.Job) (m
 	}
 	d := &decoder{
 		owner: ds, unit: max(1, ds.Unit), slots: ds.Slots, cost: ds.Cost, input: own, job: job,
-		wake: make(chan struct{}, 1), picker: media.NewPicker(job.Sample),
+		wake: make(chan struct{}, 1), picker: job.Picker(),
+	}
+	if job.Resume != nil {
+		d.stats = job.Resume.Stats
 	}
 	if d.slots == 0 {
 		d.slots = 4
@@ -96,7 +99,7 @@ type decoder struct {
 	at     int64
 	picker media.Picker
 	keyPTS time.Duration
-	keys   bool
+	key    int64 // number of the latest key unit, 0: none yet
 	failed error
 
 	mu     sync.Mutex
@@ -199,6 +202,9 @@ func (d *decoder) step() (o media.Output, ready bool, err error) {
 	if d.job.Picture && d.stats.Decoded > 0 {
 		return o, false, io.EOF
 	}
+	if d.told && d.job.Resume != nil && d.key == 0 {
+		d.resume(*d.job.Resume)
+	}
 	if d.size < d.at+d.unit {
 		if d.final {
 			return d.end()
@@ -230,6 +236,11 @@ func (d *decoder) step() (o media.Output, ready bool, err error) {
 	return d.decode(c)
 }
 
+// resume goes to behind the frame of a checkpoint.
+func (d *decoder) resume(c media.Checkpoint) {
+	d.at, d.key, d.keyPTS = c.Sent*d.unit, c.Key, c.KeyPTS
+}
+
 // peek reads the first byte of the next unit.
 func (d *decoder) peek() (byte, error) {
 	var b [1]byte
@@ -248,7 +259,7 @@ func (d *decoder) decode(c byte) (o media.Output, ready bool, err error) {
 		return o, false, &media.Error{Kind: media.ErrStalled, Message: "the decoder made no progress"}
 	case c == 'z':
 		return d.end()
-	case c == 'p' && !d.keys:
+	case c == 'p' && d.key == 0:
 		d.at += d.unit
 		d.stats.Undecoded.NoKeyframe++
 		return o, true, nil
@@ -256,7 +267,7 @@ func (d *decoder) decode(c byte) (o media.Output, ready bool, err error) {
 		d.at += d.unit
 		d.stats.Undecoded.Corrupt++
 		return o, true, nil
-	case len(d.rules) > 0:
+	case len(d.rules) > 0 && d.stats.Decoded >= d.job.From:
 		return d.change(), true, nil
 	case d.held == d.slots:
 		return o, false, nil // whether it is picked or not: it is simpler
@@ -266,9 +277,9 @@ func (d *decoder) decode(c byte) (o media.Output, ready bool, err error) {
 	d.stats.Decoded++
 	pts := time.Duration(index) * 40 * time.Millisecond
 	if c == 'K' {
-		d.keys, d.keyPTS = true, pts
+		d.key, d.keyPTS = d.at/d.unit, pts
 	}
-	if !d.job.Picture && !d.picker.Pick(pts) {
+	if index < d.job.From || !d.job.Picture && !d.picker.Pick(pts) {
 		return o, true, nil
 	}
 	d.stats.Picked++
@@ -306,6 +317,10 @@ func (d *decoder) frame(index int64, key bool) *media.Frame {
 	})
 	f.FrameInfo, f.Views = pixels.FrameInfo, pixels.Views
 	f.Key, f.KeyPTS, f.Input, f.Decode = key, d.keyPTS, d.at, d.cost
+	f.Checkpoint = media.Checkpoint{
+		Index: index, PTS: f.PTS, KeyPTS: f.KeyPTS, Stats: d.stats,
+		Key: d.key, Packet: d.at / d.unit, Sent: d.at / d.unit, Pictures: d.stats.Decoded, Start: d.picker.Start(),
+	}
 	f.Hold()
 	d.held++
 	return f

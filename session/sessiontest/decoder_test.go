@@ -148,3 +148,59 @@ func TestDecoderTakesRulesUpInOrder(t *testing.T) {
 		t.Errorf("frames %v, others %v, err %v", frames, others, err)
 	}
 }
+
+// infos reads a decoder to its end: what it says of every frame, less the clock.
+func infos(t *testing.T, d media.Decoder) (frames []media.FrameInfo, stats media.DecodeStats, err error) {
+	t.Helper()
+	defer d.Close()
+	for {
+		o, err := d.Next(t.Context())
+		if err != nil {
+			return frames, d.Stats(), err
+		}
+		if o.Frame != nil {
+			info := o.Frame.FrameInfo
+			info.Ready = time.Time{}
+			frames = append(frames, info)
+			o.Frame.Release()
+		}
+	}
+}
+
+func TestDecoderGoesOnAfterAnyFrame(t *testing.T) {
+	for _, video := range []string{"ippxKpxppKpppppp", "KKpxppppppzpp", "pKppppppppppp!pp"} {
+		for _, rule := range []media.Sample{{}, {Every: 3}, {FPS: 9}} {
+			var ds sessiontest.Decoders
+			run := func(job media.Job) ([]media.FrameInfo, media.DecodeStats, error) {
+				job.Sample = rule
+				d := open(t, &ds, video, job)
+				d.Grow(int64(len(video)), true)
+				return infos(t, d)
+			}
+			frames, stats, err := run(media.Job{})
+			for i, f := range frames {
+				tail, again, err2 := run(media.Job{Resume: &f.Checkpoint, From: f.Index})
+				if !slices.Equal(tail, frames[i+1:]) || again != stats || err2.Error() != err.Error() {
+					t.Errorf("%s with %+v after frame %d: %+v, stats %+v, err %v, not %+v, %+v, %v", video, rule, f.Index, tail, again, err2, frames[i+1:], stats, err)
+				}
+			}
+		}
+	}
+}
+
+func TestDecoderBeginsARuleWhereItSays(t *testing.T) {
+	var ds sessiontest.Decoders
+	d := open(t, &ds, "Kpppppppp", media.Job{})
+	d.Grow(9, true)
+	first, _, _ := infos(t, d)
+	for _, resume := range []*media.Checkpoint{nil, &first[1].Checkpoint, &first[3].Checkpoint} {
+		d := open(t, &ds, "Kpppppppp", media.Job{Resume: resume, From: 4, Sample: media.Sample{Every: 3}})
+		d.Configure(7, media.Sample{Every: 2})
+		d.Grow(9, true)
+		frames, others, err := drain(t, d)
+		d.Close()
+		if !errors.Is(err, io.EOF) || !slices.Equal(frames, []int64{4, 6, 8}) || others[len(others)-1].Rule.From != 4 {
+			t.Errorf("frames %v, others %v, err %v", frames, others, err)
+		}
+	}
+}
