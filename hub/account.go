@@ -120,12 +120,12 @@ func (h *Hub) Picture(ctx context.Context, body io.Reader, d *wire.Detect) (wire
 }
 
 // enter says whether another picture may be worked on, and counts it in. It keeps
-// Close waiting until it has left.
+// Close waiting until it has left. Pictures are served until then: they do not last.
 func (h *Hub) enter() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
-	case h.IsDraining():
+	case isClosed(h.quit):
 		return wire.Errorf(wire.Draining, "the hub is shutting down; try again in a moment")
 	case h.pictures >= h.limits.Pictures:
 		return wire.Errorf(wire.Overloaded, "%d pictures are being worked on, which is the limit; try again in a moment", h.pictures)

@@ -8,27 +8,15 @@ import (
 	"time"
 )
 
-// BeginDrain refuses new sessions from now on. Running ones go on.
-func (h *Hub) BeginDrain() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if !h.IsDraining() {
-		close(h.draining)
-	}
-}
+// BeginDrain makes the hub not ready, so that new clients are sent elsewhere. Who
+// comes nevertheless is still served.
+func (h *Hub) BeginDrain() { h.draining.Store(true) }
 
-// Draining is closed when the hub begins to drain.
-func (h *Hub) Draining() <-chan struct{} { return h.draining }
+// IsDraining says whether it has begun.
+func (h *Hub) IsDraining() bool { return h.draining.Load() }
 
-// IsDraining says whether it has.
-func (h *Hub) IsDraining() bool {
-	select {
-	case <-h.draining:
-		return true
-	default:
-		return false
-	}
-}
+// Stopping is closed when sessions are suspended and clients must leave.
+func (h *Hub) Stopping() <-chan struct{} { return h.stopping }
 
 // Left is what a drain leaves to the next process.
 type Left struct {
@@ -40,7 +28,7 @@ type Left struct {
 // context ends. It says what is left.
 func (h *Hub) Drain(ctx context.Context) (left Left) {
 	h.BeginDrain()
-	running := h.list()
+	running := h.stop()
 	for _, e := range running { // all at once; what has ended stays as it is
 		e.Suspend()
 	}
@@ -59,15 +47,39 @@ func (h *Hub) Drain(ctx context.Context) (left Left) {
 	return left
 }
 
+// stop takes no new sessions from now on and returns those that run.
+func (h *Hub) stop() []*entry {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.stopOnce.Do(func() { close(h.stopping) })
+	return h.listLocked()
+}
+
+func (h *Hub) isStopping() bool { return isClosed(h.stopping) }
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
 // rest is how long Close waits for sessions to come to rest.
 const rest = 5 * time.Second
 
-// Close suspends what still runs, and gives up the data directory last.
-func (h *Hub) Close() error {
+// Close suspends what still runs, and gives up the data directory last. It can be
+// called again, to no effect.
+func (h *Hub) Close() error { return h.closeOnce() }
+
+func (h *Hub) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), rest)
 	defer cancel()
 	left := h.Drain(ctx)
-	close(h.quit)
+	h.mu.Lock()
+	close(h.quit) // before work is waited for: nothing is added any more
+	h.mu.Unlock()
 	if left.Stuck == 0 {
 		h.work.Wait()
 	}

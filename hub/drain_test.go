@@ -22,17 +22,10 @@ func TestDrainSuspendsSessionsAndTakesNoNewOnes(t *testing.T) {
 		a.upload(video(2))
 		b.send(video(100))
 		r.BeginDrain()
-		r.BeginDrain()
-		if !closed(r.Draining()) || !r.Stats().Draining || len(r.NotReady()) != 1 {
+		if closed(r.Stopping()) || !r.Stats().Draining || len(r.NotReady()) != 1 {
 			t.Errorf("not ready: %q", r.NotReady())
 		}
-		if _, err := r.Start(t.Context(), "me", wire.Start{}); code(err) != wire.Draining {
-			t.Errorf("start: %v", err)
-		}
-		if _, err := r.Picture(t.Context(), strings.NewReader("K"), nil); code(err) != wire.Draining {
-			t.Errorf("picture: %v", err)
-		}
-		r.start(wire.Start{Key: "a"}).Reader.Close() // coming back is possible
+		late := r.run(wire.Start{}, "K") // who comes nevertheless is served
 		if end := a.end(a.read()); end.Outcome != wire.Done || end.Accounting.Inferred != 2 {
 			t.Errorf("end %+v", end) // until it is suspended a session goes on
 		}
@@ -40,11 +33,22 @@ func TestDrainSuspendsSessionsAndTakesNoNewOnes(t *testing.T) {
 		if left := r.Drain(t.Context()); left != (hub.Left{Suspended: 1}) || time.Since(begun) > 2*time.Second {
 			t.Errorf("left %+v after %v", left, time.Since(begun))
 		}
+		if _, err := r.Start(t.Context(), "me", wire.Start{}); code(err) != wire.Draining || !closed(r.Stopping()) {
+			t.Errorf("start: %v", err)
+		}
+		if _, err := r.Picture(t.Context(), strings.NewReader("K"), nil); err != nil {
+			t.Errorf("picture: %v", err)
+		}
+		r.resume(b, 0).Reader.Close() // coming back is possible
 		if !b.Session.Suspended() || b.Session.Status().End != nil || a.Session.Suspended() {
 			t.Error("suspended is what had not ended")
 		}
 		b.Reader.Close()
+		late.Reader.Close()
 		r.close()
+		if _, err := r.Picture(t.Context(), strings.NewReader("K"), nil); code(err) != wire.Draining {
+			t.Errorf("picture after the end: %v", err)
+		}
 	})
 }
 

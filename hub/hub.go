@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -81,11 +82,15 @@ type Hub struct {
 	lock     *os.File
 	timeline *timeline.Log
 	disk     disk
-	quit     chan struct{}
-	draining chan struct{} // closed when the hub begins to drain
-	work     sync.WaitGroup
-	tails    tails
-	starts   singleflight.Group // by principal and idempotency key
+	quit     chan struct{} // closed by Close
+	draining atomic.Bool
+	stopping chan struct{} // closed by Drain
+	stopOnce sync.Once
+	// closeOnce is close, once.
+	closeOnce func() error
+	work      sync.WaitGroup
+	tails     tails
+	starts    singleflight.Group // by principal and idempotency key
 
 	// Guarded by mu.
 	mu       sync.Mutex
@@ -119,9 +124,10 @@ func New(c Config) (*Hub, error) {
 	}
 	h := &Hub{
 		cfg: c, limits: c.Limits.withDefaults(), log: c.Logger, lock: lock,
-		quit: make(chan struct{}), draining: make(chan struct{}),
+		quit: make(chan struct{}), stopping: make(chan struct{}),
 		sessions: map[string]*entry{}, keys: map[string]string{}, known: map[string]string{}, totals: newTotals(),
 	}
+	h.closeOnce = sync.OnceValue(h.close)
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
@@ -204,7 +210,7 @@ func (h *Hub) admit() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
-	case h.IsDraining():
+	case h.isStopping():
 		return wire.Errorf(wire.Draining, "the hub is shutting down and takes no new sessions; try again in a moment")
 	case h.runningLocked()+h.starting >= h.limits.Sessions:
 		return wire.Errorf(wire.Overloaded, "the limit of running sessions, %d, is reached; try again when one has ended", h.limits.Sessions)

@@ -156,7 +156,7 @@ func (s *Server) tail(w http.ResponseWriter, r *http.Request, principal string) 
 			err = out.event(e.Event, fmt.Appendf(nil, `{"session":%q,%s`, e.Session, e.Message[1:]))
 		case <-idle.C:
 			err = out.comment()
-		case <-s.hub.Draining():
+		case <-s.hub.Stopping():
 			return
 		case <-r.Context().Done():
 			return

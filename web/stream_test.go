@@ -233,8 +233,8 @@ func TestLiveTailSeesEverySession(t *testing.T) {
 		}
 		ids[ev.Session]++
 	}
-	s.hub.BeginDrain()
+	s.hub.Drain(t.Context())
 	if ev, more := tail.next(); more {
-		t.Errorf("after the drain began came %s", ev.data)
+		t.Errorf("after the drain came %s", ev.data)
 	}
 }

@@ -264,7 +264,10 @@ func TestUploadsAtTheLimit(t *testing.T) {
 	s.problem(s.do("POST", "/detect/video", bytes.NewReader(video(1))), 503, wire.Overloaded, "the limit of running sessions, 1, is reached")
 	up.end()
 	in.untilEnd()
-	s.hub.BeginDrain()
+	s.hub.Drain(t.Context())
 	s.problem(s.do("POST", "/detect/video", bytes.NewReader(video(1))), 503, wire.Draining, "shutting down")
+	if err := s.hub.Close(); err != nil {
+		t.Fatal(err)
+	}
 	s.problem(s.do("POST", "/detect", bytes.NewReader(video(1))), 503, wire.Draining, "shutting down")
 }

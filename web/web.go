@@ -66,7 +66,12 @@ func New(c Config) (*Server, error) {
 }
 
 // ServeHTTP implements http.Handler.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.hub.IsDraining() && r.ProtoMajor == 1 {
+		w.Header().Set("Connection", "close") // the next request finds the next process
+	}
+	s.handler.ServeHTTP(w, r)
+}
 
 // Wait waits for the connections that http.Server.Shutdown does not know.
 func (s *Server) Wait() { s.sockets.Wait() }

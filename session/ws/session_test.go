@@ -261,13 +261,6 @@ func TestDrainAsksEveryClientToResume(t *testing.T) {
 	other := d.begin(t, `{"type":"start"}`)
 	other.send(video(2))
 	d.hub.BeginDrain()
-	late := d.dial(t)
-	late.say(`{"type":"start"}`)
-	if m := late.until(wire.TypeError); m.Code != wire.Draining || !m.Temporary || !m.Fatal {
-		t.Errorf("start during the drain: %s", m.raw)
-	}
-	late.closed(websocket.StatusGoingAway)
-
 	c.send(video(3)) // what runs goes on
 	c.say(`{"type":"eof"}`)
 	if end := c.until(wire.TypeEnd); end.Outcome != wire.Done || end.Accounting.Inferred != 3 {
@@ -281,6 +274,12 @@ func TestDrainAsksEveryClientToResume(t *testing.T) {
 		t.Errorf("goaway: %s", m.raw)
 	}
 	other.closed(websocket.StatusGoingAway)
+	late := d.dial(t)
+	late.say(`{"type":"start"}`)
+	if m := late.until(wire.TypeError); m.Code != wire.Draining || !m.Temporary || !m.Fatal {
+		t.Errorf("start during the drain: %s", m.raw)
+	}
+	late.closed(websocket.StatusGoingAway)
 }
 
 func TestLimits(t *testing.T) {
