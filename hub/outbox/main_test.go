@@ -72,6 +72,12 @@ func (m *memory) delete(id string) {
 	delete(m.events, id)
 }
 
+func (m *memory) failWith(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.fail = err
+}
+
 func (m *memory) Undelivered(context.Context) ([]outbox.Session, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

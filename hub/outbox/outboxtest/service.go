@@ -68,8 +68,13 @@ type Service struct {
 	RetryAfter string
 	// SlowBy is how long Slow takes.
 	SlowBy time.Duration
+	// Cut says after how many bytes the connection of the n-th request for media breaks,
+	// counted from 0; negative or nil: it does not.
+	Cut func(n int) int
 
 	mu         sync.Mutex
+	media      map[string]Media
+	fetches    int
 	deliveries []time.Time
 	events     map[string]*Event
 	order      map[string][]uint64 // by session, as first stored
@@ -93,8 +98,12 @@ type outcome struct {
 	Error  string `json:"error,omitempty"`
 }
 
-// ServeHTTP implements http.Handler: POST /annotations.
+// ServeHTTP implements http.Handler: POST /annotations and GET /media/{id}.
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if id, ok := strings.CutPrefix(r.URL.Path, "/media/"); ok {
+		s.serveMedia(w, r, id)
+		return
+	}
 	if r.URL.Path != "/annotations" || r.Method != http.MethodPost {
 		s.violation("%s %s", r.Method, r.URL.Path)
 		http.NotFound(w, r)
@@ -104,9 +113,7 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	n := len(s.deliveries)
 	s.deliveries = append(s.deliveries, time.Now())
 	s.mu.Unlock()
-	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if s.Tokens != nil && !s.Tokens(token) {
-		http.Error(w, "who are you?", http.StatusUnauthorized)
+	if !s.known(w, r) {
 		return
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
@@ -129,6 +136,16 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.enter(req.Session)()
 	results := s.store(events)
 	s.after(w, r, fault, results)
+}
+
+// known refuses who has no good token.
+func (s *Service) known(w http.ResponseWriter, r *http.Request) bool {
+	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if s.Tokens == nil || s.Tokens(token) {
+		return true
+	}
+	http.Error(w, "who are you?", http.StatusUnauthorized)
+	return false
 }
 
 // before does what goes wrong before anything is stored, and says whether that was all.
