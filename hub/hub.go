@@ -250,7 +250,7 @@ func (h *Hub) record(ctx context.Context, principal string, m wire.Start) (*owne
 	}
 	meta := timeline.Meta{ID: id, Principal: principal, Epoch: rand.Text()[:8], Created: time.Now(), Start: o.encode()}
 	if err := h.timeline.Store().Create(ctx, meta); err != nil {
-		return nil, fmt.Errorf("create timeline: %w", err)
+		return nil, storeError("create timeline", err)
 	}
 	sp, err := spool.Create(h.spoolPath(id))
 	if err != nil {
@@ -261,6 +261,17 @@ func (h *Hub) record(ctx context.Context, principal string, m wire.Start) (*owne
 		return nil, errors.Join(err, sp.Close(), sp.Remove(), h.timeline.Delete(ctx, id))
 	}
 	return e, nil
+}
+
+// storeError is an error of the timelines' store in words for a client.
+func storeError(doing string, err error) error {
+	switch {
+	case errors.Is(err, timeline.ErrClosed):
+		return wire.Errorf(wire.Draining, "the hub is shutting down; come back in a moment")
+	case errors.Is(err, timeline.ErrFull):
+		return wire.Errorf(wire.StorageFull, "the hub's disk is full; try again later")
+	}
+	return fmt.Errorf("%s: %w", doing, err)
 }
 
 func storageError(err error) error {
@@ -307,7 +318,7 @@ func (h *Hub) position(ctx context.Context, e *entry, epoch string, offset uint6
 	case errors.Is(err, timeline.ErrUnknown): // deleted since it was found
 		return 0, h.unknown(e.ID())
 	case err != nil:
-		return 0, fmt.Errorf("look at timeline: %w", err)
+		return 0, storeError("look at timeline", err)
 	case epoch != e.epoch || offset > st.Offset:
 		return -1, nil
 	}
@@ -323,7 +334,7 @@ func (h *Hub) attach(ctx context.Context, e *entry, after int64, results wire.Re
 	case errors.Is(err, timeline.ErrUnknown): // deleted since it was found
 		return nil, h.unknown(e.ID())
 	case err != nil:
-		return nil, fmt.Errorf("follow timeline: %w", err)
+		return nil, storeError("follow timeline", err)
 	}
 	a := &session.Attachment{Session: e.Session, Reader: reader, Results: cmp.Or(results, wire.All)}
 	a.Started = wire.Started{

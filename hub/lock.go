@@ -26,7 +26,7 @@ func lockDir(dir string, wait time.Duration) (*os.File, error) {
 	for begun := time.Now(); unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil; time.Sleep(lockEvery) {
 		if time.Since(begun) >= wait {
 			_ = f.Close() // nothing was written
-			return nil, fmt.Errorf("data directory %s is in use by another process; stop it or give --data another directory", dir)
+			return nil, fmt.Errorf("data directory %s is in use by another process; stop it, take over from it with --takeover, or give --data another directory", dir)
 		}
 	}
 	return f, nil

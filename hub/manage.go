@@ -59,7 +59,7 @@ func (h *Hub) Events(ctx context.Context, principal, id string) (iter.Seq2[wire.
 		for after := uint64(0); ; {
 			recs, err := h.timeline.Store().Read(ctx, id, after, resultsBatch)
 			if err != nil {
-				yield(wire.Event{}, err)
+				yield(wire.Event{}, storeError("read timeline", err))
 				return
 			}
 			for _, r := range recs {

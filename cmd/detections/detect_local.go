@@ -55,10 +55,9 @@ func startLocal(ctx context.Context) (*localHub, error) {
 	localDir.Unlock()
 	s.data = dir
 	log := slog.New(slog.DiscardHandler) // clients are told what goes wrong
-	l := &localHub{dir: dir, served: make(chan struct{})}
-	l.parts, err = build(&s, log)
+	l := &localHub{dir: dir, served: make(chan struct{}), parts: build(&s, log)}
 	ctx, l.stop = context.WithCancel(context.WithoutCancel(ctx))
-	if err != nil {
+	if err := l.open(&s, nil, 0, log); err != nil {
 		close(l.served)
 		return l, err
 	}

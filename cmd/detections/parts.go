@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 
 	"detections/hub"
+	"detections/hub/timeline"
 	"detections/media/worker"
 	"detections/web"
 )
@@ -17,29 +19,48 @@ type parts struct {
 	ai       *hub.AI
 	hub      *hub.Hub
 	face     *web.Server
+	metrics  *web.Metrics
 	loaded   chan struct{} // closed when the engines are ready or have failed; nil: load was not called
 }
 
-// build makes the parts. The caller closes them, also after an error.
-func build(s *settings, log *slog.Logger) (*parts, error) {
-	metrics := web.NewMetrics(version)
-	p := &parts{decoders: newDecoders(s, log), ai: hub.NewAI(loadEngines(s, metrics, log), log)}
-	var err error
+// build makes the parts that need no data directory. The caller closes them.
+func build(s *settings, log *slog.Logger) *parts {
+	m := web.NewMetrics(version)
+	return &parts{decoders: newDecoders(s, log), ai: hub.NewAI(loadEngines(s, m, log), log), metrics: m}
+}
+
+// open takes the data directory, waits for it if another process is leaving it, and
+// takes up the sessions in it. With a store of nil nothing outlives the process.
+func (p *parts) open(s *settings, store storeOpener, wait time.Duration, log *slog.Logger) (err error) {
 	p.hub, err = hub.New(hub.Config{
-		Dir: s.data, Decoders: p.decoders, AI: p.ai,
-		Limits: s.limits, OnResult: metrics.ObserveResult, Logger: log,
+		Dir: s.data, Wait: wait, Store: store, Decoders: p.decoders, AI: p.ai,
+		Limits: s.limits, OnResult: p.metrics.ObserveResult, Logger: log,
 	})
 	if err != nil {
-		return p, err
+		return err
 	}
-	metrics.Watch(p.hub)
+	p.metrics.Watch(p.hub)
 	p.face, err = web.New(web.Config{
-		Hub: p.hub, Hosts: s.hosts, Origins: s.origins, Metrics: metrics, Version: version, Logger: log,
+		Hub: p.hub, Hosts: s.hosts, Origins: s.origins, Metrics: p.metrics, Version: version, Logger: log,
 	})
 	if err != nil {
-		return p, &usageError{err}
+		return &usageError{err}
 	}
-	return p, nil
+	return nil
+}
+
+// storeOpener opens the store of the timelines.
+type storeOpener func(dir string) (timeline.Store, error)
+
+// onDisk is the store of a hub that serves.
+func onDisk(s *settings, log *slog.Logger) storeOpener {
+	return func(dir string) (timeline.Store, error) {
+		o := timeline.Options{Logger: log}
+		if s.sync == "always" {
+			o.Sync = timeline.Always
+		}
+		return timeline.OpenPebble(dir, o)
+	}
 }
 
 // load opens the engines in the background until the context ends.

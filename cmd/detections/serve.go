@@ -12,7 +12,10 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/spf13/cobra"
+
+	"detections/hub"
 )
 
 func newServe() *cobra.Command {
@@ -24,8 +27,14 @@ func newServe() *cobra.Command {
 
 Every setting can be given as a flag, as an environment variable (--max-sessions
 is DETECTIONS_MAX_SESSIONS) or in the file named by --config; flags win over the
-environment, the environment over the file. SIGTERM or SIGINT lets running
-sessions finish for --drain-timeout; a second signal ends the program at once.`,
+environment, the environment over the file.
+
+SIGTERM or SIGINT suspends running sessions: what is in flight is finished and
+recorded, clients are asked to come back, and the next start on the same data
+directory goes on where they were. With --takeover the next process gets ready first,
+receives the listener from the running one, and takes over: no connection is refused.
+Under socket activation (LISTEN_FDS) the listener is the one that was passed. A second
+signal ends the program at once; what was acknowledged is kept then too.`,
 		Args: noArgs,
 	}
 	flags := s.flags()
@@ -42,34 +51,106 @@ sessions finish for --drain-timeout; a second signal ends the program at once.`,
 	return cmd
 }
 
-// serve builds the parts, runs them until a signal, and takes them apart in the
-// opposite order: doors, sessions, decoders, engines, and the data directory last.
+// serve builds the parts, runs them until a signal or a successor, and takes them
+// apart in the opposite order: doors, sessions, the data directory, decoders, engines.
 func serve(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	listener, err := net.Listen("tcp", s.listen)
+	ctx, leave := context.WithCancelCause(ctx)
+	defer leave(nil)
+	listener, before, err := listen(s)
 	if err != nil {
-		return fmt.Errorf("listen: %w", err)
+		return err
 	}
-	p, err := build(s, log)
+	defer listener.Close() //nolint:errcheck // closed already, unless the start fails
+	p := build(s, log)
 	defer closing(&err, p.close)
-	defer stop() // the engines may still be loading
-	if err != nil {
-		return errors.Join(err, listener.Close())
-	}
-	server := newServer(p.face, log)
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-	log.Info("serving", "url", "http://"+listener.Addr().String(), "data", s.data, "version", version)
+	defer leave(nil) // the engines may still be loading
 	p.load(ctx)
+	wait, err := p.succeed(ctx, before, log)
+	if err != nil {
+		return err
+	}
+	if err := p.open(s, onDisk(s, log), wait, log); err != nil {
+		return err
+	}
+	next, err := offerHandover(s.data, listener, leave, log)
+	if err != nil {
+		return err
+	}
+	defer next.stop()
+	d := &doors{listener: listener, server: newServer(p.face, log), served: make(chan error, 1)}
+	go func() { d.served <- d.server.Serve(listener) }()
+	log.Info("serving", "url", "http://"+listener.Addr().String(), "data", s.data, "version", version)
 	select {
-	case err := <-served:
+	case err := <-d.served:
 		return fmt.Errorf("serve: %w", err)
 	case <-ctx.Done():
 	}
 	stop() // a second signal ends the program at once
 	log.Info("stopping", "why", context.Cause(ctx).Error(), "sessions", p.hub.Running())
-	return drain(s, p, server, log)
+	if errors.Is(context.Cause(ctx), errTakenOver) {
+		s.drainDelay = 0 // the successor is there
+	}
+	return d.drain(s, p, log)
+}
+
+// listen gives the listener: that of the process to take over from, the one that was
+// passed by socket activation, or a new one.
+func listen(s *settings) (*net.TCPListener, *predecessor, error) {
+	var before *predecessor
+	var l net.Listener
+	var err error
+	if s.takeover {
+		if before, l, err = meetPredecessor(s.data); err != nil {
+			return nil, nil, err
+		}
+	}
+	if l == nil {
+		l, err = ownListener(s.listen)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("listen: %w", err)
+	}
+	tcp, ok := l.(*net.TCPListener)
+	if !ok {
+		return nil, nil, fmt.Errorf("listen: %s is not a TCP socket", l.Addr())
+	}
+	return tcp, before, nil
+}
+
+func ownListener(address string) (net.Listener, error) {
+	passed, err := activation.Listeners()
+	switch {
+	case err != nil:
+		return nil, err
+	case len(passed) == 1 && passed[0] != nil:
+		return passed[0], nil
+	case len(passed) > 0:
+		return nil, fmt.Errorf("%d sockets were passed by socket activation; one stream socket is expected", len(passed))
+	}
+	return net.Listen("tcp", address)
+}
+
+// leaving is how long a predecessor may take to free the data directory.
+const leaving = time.Minute
+
+// succeed gets ready before the predecessor is told to leave, and says how long its
+// data directory is to be waited for.
+func (p *parts) succeed(ctx context.Context, before *predecessor, log *slog.Logger) (time.Duration, error) {
+	if before == nil {
+		return 0, nil
+	}
+	log.Info("getting ready to take over", "pid", before.PID, "version", before.Version)
+	select {
+	case <-p.loaded:
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
+	if st := p.ai.Status(); st.Availability != hub.Enabled {
+		return 0, fmt.Errorf("process %d is not taken over from, because there is no engine: %s", before.PID, st.Reason)
+	}
+	return leaving, before.leave()
 }
 
 // newServer sets the limits that net/http leaves open.
@@ -80,33 +161,49 @@ func newServer(h http.Handler, log *slog.Logger) *http.Server {
 	}
 }
 
-// drain suspends running sessions, within limits, and says what is left.
-func drain(s *settings, p *parts, server *http.Server, log *slog.Logger) error {
-	begun := time.Now()
-	p.hub.BeginDrain() // readiness off, no new sessions
-	time.Sleep(s.drainDelay)
-	ctx, cancel := context.WithTimeout(context.Background(), s.drainTimeout)
-	defer cancel()
-	shut := make(chan error, 1)
-	go func() {
-		// It stops listening at once and waits for requests; sessions are suspended
-		// below, and so end the requests that follow them.
-		after, cancel := context.WithTimeout(context.Background(), s.drainTimeout+lastWords)
-		defer cancel()
-		shut <- server.Shutdown(after)
-	}()
-	left := p.hub.Drain(ctx)
-	err := <-shut
-	if err != nil {
-		err = errors.Join(fmt.Errorf("stop serving: %w", err), server.Close())
-	}
-	p.face.Wait()
-	log.Info("stopped", "sessions", left, "dur", time.Since(begun).Round(time.Millisecond))
-	return err
+// doors are what lets clients in.
+type doors struct {
+	listener net.Listener
+	server   *http.Server
+	served   chan error // receives when no connection is accepted any more
 }
 
-// lastWords is how long clients may take to read the end of their sessions.
-const lastWords = 3 * time.Second
+const (
+	// idle is how long connections stay open between two requests after the listener
+	// was closed: who uses them learns by an answer that the next request needs another
+	// one, instead of by a reset.
+	idle = 250 * time.Millisecond
+	// lastWords is how long clients may take to read what they were sent.
+	lastWords = 3 * time.Second
+)
+
+// drain suspends running sessions and gives the data directory up as soon as they are
+// at rest; clients may still read their last words then.
+func (d *doors) drain(s *settings, p *parts, log *slog.Logger) error {
+	begun := time.Now()
+	p.hub.BeginDrain() // not ready
+	time.Sleep(s.drainDelay)
+	err := d.listener.Close() // who comes from now on waits for the next process
+	<-d.served                // whoever was accepted is known to the server
+	idle := time.After(idle)
+	ctx, cancel := context.WithTimeout(context.Background(), s.drainTimeout)
+	defer cancel()
+	left := p.hub.Drain(ctx)
+	err = errors.Join(err, p.hub.Close())
+	log.Info("the data directory is free", "sessions", left, "dur", time.Since(begun).Round(time.Millisecond))
+	<-idle
+	ctx, cancel = context.WithTimeout(context.Background(), lastWords)
+	defer cancel()
+	if d.server.Shutdown(ctx) != nil {
+		err = errors.Join(err, d.server.Close()) // who does not read does not matter
+	}
+	p.face.Wait()
+	if left.Stuck > 0 {
+		err = errors.Join(err, fmt.Errorf("%d sessions did not come to rest within %v; what they had not recorded is done again", left.Stuck, s.drainTimeout))
+	}
+	log.Info("stopped", "dur", time.Since(begun).Round(time.Millisecond))
+	return err
+}
 
 // closing runs a close function on the way out and keeps its error.
 func closing(err *error, fn func() error) { *err = errors.Join(*err, fn()) }

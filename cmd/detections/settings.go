@@ -40,6 +40,8 @@ type settings struct {
 
 	limits      hub.Limits
 	warmWorkers int
+	sync        string
+	takeover    bool
 
 	drainDelay   time.Duration
 	drainTimeout time.Duration
@@ -74,8 +76,12 @@ func (s *settings) flags() *pflag.FlagSet {
 	f.IntVar(&s.limits.Kept, "max-kept", d.Kept, "most ended sessions whose results are kept")
 	f.IntVar(&s.warmWorkers, "warm-workers", 2, "decoder processes that are started ahead")
 
+	f.StringVar(&s.sync, "sync", "interval", "when results are on disk: interval, within 10 ms, or always, before anyone is told; uploads always are before they are acknowledged")
+	f.Var((*byteSize)(&s.limits.Disk), "max-disk", "most bytes of media and results on disk, at which new uploads are refused; 0: 80 % of the file system")
+	f.BoolVar(&s.takeover, "takeover", false, "take over from the process that has the data directory, once this one is ready")
+
 	f.DurationVar(&s.drainDelay, "drain-delay", 0, "how long to go on serving, not ready, after the signal to stop; give load balancers the time to notice")
-	f.DurationVar(&s.drainTimeout, "drain-timeout", 25*time.Second, "how long running sessions may take to finish after that")
+	f.DurationVar(&s.drainTimeout, "drain-timeout", 25*time.Second, "how long what is in flight may take after that; sessions are suspended and go on in the next process")
 	for name, v := range map[string]int64{"max-media": d.Bytes, "max-picture": d.Picture, "window": d.Window, "max-message": d.Message} {
 		fl := f.Lookup(name)
 		*fl.Value.(*byteSize) = byteSize(v)
@@ -100,6 +106,7 @@ func (s *settings) validate() error {
 	}
 	errs := []error{
 		oneOf("log-level", s.logLevel, "debug", "info", "warn", "error"),
+		oneOf("sync", s.sync, "interval", "always"),
 		oneOf("log-format", s.logForm, "auto", "text", "json"),
 		atLeast("engines", int64(s.engines), 0), atLeast("threads", int64(s.threads), 1), atLeast("max-batch", int64(s.maxBatch), 0),
 		atLeast("max-sessions", int64(s.limits.Sessions), 1), atLeast("max-pictures", int64(s.limits.Pictures), 1), atLeast("max-media", s.limits.Bytes, 1),
