@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"detections/hub"
+	"detections/hub/outbox"
 	"detections/session/wire"
 )
 
@@ -17,6 +18,8 @@ type health struct {
 	Version        string           `json:"version"`
 	Sessions       int              `json:"sessions"`
 	Draining       bool             `json:"draining"`
+	// Annotations is how deliveries go. They make no hub unready: they wait.
+	Annotations *outbox.State `json:"annotations,omitempty"`
 }
 
 // health answers at once, whatever the engine does.
@@ -28,6 +31,9 @@ func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
 	}
 	if ai.Percent >= 0 && ai.Availability != hub.Enabled {
 		h.Percent = &ai.Percent
+	}
+	if s.cfg.Outbox != nil {
+		h.Annotations = new(s.cfg.Outbox.State())
 	}
 	writeJSON(w, typeJSON, http.StatusOK, h)
 }

@@ -53,6 +53,7 @@ type options struct {
 	engine         infertest.Config
 	hosts, origins []string
 	load           hub.Load // nil: an engine is ready at once
+	outbox         web.Outbox
 }
 
 func newHouse(t *testing.T, o options) *house {
@@ -79,7 +80,10 @@ func newHouse(t *testing.T, o options) *house {
 		t.Fatal(err)
 	}
 	metrics.Watch(h)
-	face, err := web.New(web.Config{Hub: h, Hosts: o.hosts, Origins: o.origins, Metrics: metrics, Version: "test"})
+	if o.outbox != nil {
+		metrics.WatchOutbox(o.outbox)
+	}
+	face, err := web.New(web.Config{Hub: h, Hosts: o.hosts, Origins: o.origins, Metrics: metrics, Outbox: o.outbox, Version: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}

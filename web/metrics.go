@@ -22,12 +22,14 @@ type Metrics struct {
 	run      prometheus.Histogram
 	failures prometheus.Counter
 	stages   *prometheus.HistogramVec
+	// deliveries is registered by WatchOutbox.
+	deliveries *prometheus.HistogramVec
 }
 
 // NewMetrics makes the metrics that exist from the start. Watch adds a hub's.
 func NewMetrics(version string) *Metrics {
 	m := &Metrics{
-		registry: prometheus.NewRegistry(),
+		registry: prometheus.NewRegistry(), deliveries: newDeliveries(),
 		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "detections_batch_images", Help: "Images in one run of the engine.", Buckets: []float64{1, 2, 4, 8, 16, 32, 64},
 		}),

@@ -29,6 +29,8 @@ type Config struct {
 	Origins []string
 	// Metrics is served at /metrics; nil: nothing is.
 	Metrics *Metrics
+	// Outbox delivers to the Annotations service; nil: nothing does.
+	Outbox  Outbox
 	Version string
 	Logger  *slog.Logger
 }
@@ -92,6 +94,9 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("DELETE /v1/sessions/{id}", s.session(s.deleteSession))
 	mux.HandleFunc("POST /v1/sessions/{id}/cancel", s.session(s.cancelSession))
 	mux.HandleFunc("GET /v1/sessions/{id}/results", s.session(s.results))
+	mux.HandleFunc("GET /v1/outbox", s.outbox(s.showOutbox))
+	mux.HandleFunc("POST /v1/outbox/retry", s.outbox(s.retryOutbox))
+	mux.HandleFunc("POST /v1/outbox/drop", s.outbox(s.dropOutbox))
 	if s.cfg.Metrics != nil {
 		mux.Handle("GET /metrics", s.cfg.Metrics)
 	}
@@ -145,6 +150,7 @@ POST /detect/video   a video; detections are answered while it uploads (SSE, or 
 GET  /detect/stream  server-sent events of a session (?session=…) or of everything
 GET  /v1/session     WebSocket, subprotocol detections.v1: bytes in, detections out
 GET  /v1/sessions    running and kept sessions; /{id}, /{id}/results?format=csv
+GET  /v1/outbox      deliveries to the Annotations service; POST /retry, /drop {"keys": […]}
 GET  /classes        what can be detected
 GET  /health         GET /livez   GET /readyz   GET /metrics
 

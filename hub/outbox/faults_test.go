@@ -35,7 +35,7 @@ func TestABrokenServiceIsAskedLessAndLess(t *testing.T) {
 		s := &outboxtest.Service{Fault: always(outboxtest.Error500)}
 		r := newRig(t, s, outbox.ServiceConfig{})
 		r.start()
-		for _, id := range strings.Fields("a b c d e f g h") {
+		for id := range strings.FieldsSeq("a b c d e f g h") {
 			r.add(id, strings.Repeat("d", 50))
 		}
 		time.Sleep(time.Hour)
@@ -66,7 +66,7 @@ func TestABackServiceGetsTheBacklogAtOnce(t *testing.T) {
 		}}
 		r := newRig(t, s, outbox.ServiceConfig{})
 		r.start()
-		for _, id := range strings.Fields("a b c d e f g h") {
+		for id := range strings.FieldsSeq("a b c d e f g h") {
 			r.add(id, strings.Repeat("d", 999)+".")
 		}
 		time.Sleep(time.Hour)
@@ -76,7 +76,7 @@ func TestABackServiceGetsTheBacklogAtOnce(t *testing.T) {
 		if took := time.Since(begun); took > time.Minute {
 			t.Errorf("the first try came after %v", took)
 		}
-		for _, id := range strings.Fields("a b c d e f g h") {
+		for id := range strings.FieldsSeq("a b c d e f g h") {
 			r.stored(id, upTo(1000)...)
 		}
 		if st := r.State(); st.Breaker != outbox.Closed || st.Sent != 8000 || st.Retried == 0 {
