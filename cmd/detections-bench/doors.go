@@ -47,6 +47,9 @@ type message struct {
 	Frame   int64
 	Timing  wire.Timing
 	Outcome wire.Outcome
+	Session string
+	// Of the detections only what they are.
+	Detections []struct{ Label string }
 
 	at time.Time
 }

@@ -45,7 +45,7 @@ func (b *bench) first(ctx context.Context) error {
 	for range b.reps {
 		for _, d := range doors {
 			for _, c := range clips {
-				if err := b.firstOnce(ctx, d, c, got[c.name+d.name]); err != nil {
+				if err := b.firstOnce(ctx, d, upload{c.bytes, c.rate(), c.firstByte()}, got[c.name+d.name]); err != nil {
 					return fmt.Errorf("%s over %s: %w", c.name, d.name, err)
 				}
 			}
@@ -54,13 +54,13 @@ func (b *bench) first(ctx context.Context) error {
 	rows := [][]string{{"first detections, ms after a byte", "byte", "of", "WebSocket", "", "POST", "", "target", "after its packet", "WebSocket", "POST"}}
 	parts := [][]string{{"of which, ms (WebSocket)", "more bytes", "decode, answer", "queue", "infer"}}
 	for _, c := range clips {
-		emitted, err := b.emitted(c)
+		emitted, err := b.cost(c.name, media.Sample{})
 		if err != nil {
 			return err
 		}
 		// What the parser waits for after the packet's own end, at the clip's rate.
-		parser := max(0, 1000*float64(emitted-c.firstByte())/c.rate())
-		row := []string{c.name, fmt.Sprint(emitted), fmt.Sprint(len(c.bytes))}
+		parser := max(0, 1000*float64(emitted.FirstFrame-c.firstByte())/c.rate())
+		row := []string{c.name, fmt.Sprint(emitted.FirstFrame), fmt.Sprint(len(c.bytes))}
 		strict := []string{fmt.Sprint(c.firstByte())}
 		for _, d := range doors {
 			l := got[c.name+d.name].latency
@@ -82,30 +82,37 @@ func (b *bench) first(ctx context.Context) error {
 	return nil
 }
 
-// emitted is the byte with which FFmpeg, without probing, emits a clip's first picture.
-func (b *bench) emitted(c *clip) (int64, error) {
-	f, err := os.Open(filepath.Join(b.media, c.name))
+// cost is what decoding a file in this process costs, and the byte with which
+// FFmpeg, without probing, emits its first picture.
+func (b *bench) cost(name string, rule media.Sample) (av.Cost, error) {
+	f, err := os.Open(filepath.Join(b.media, name)) //nolint:gosec // G304: the operator names the folder
 	if err != nil {
-		return 0, err
+		return av.Cost{}, err
 	}
 	defer f.Close() //nolint:errcheck // only read
-	cost, err := av.Measure(f, media.Job{Views: []media.View{{Width: 416, Height: 416}}})
-	return cost.FirstFrame, err
+	return av.Measure(f, media.Job{Views: []media.View{{Width: 416, Height: 416}}, Sample: rule})
+}
+
+// upload is media to be sent at a rate; a byte of it is marked.
+type upload struct {
+	bytes []byte
+	rate  float64 // bytes per second; 0: as fast as possible
+	mark  int64
 }
 
 // firstOnce uploads until the first detections have come.
-func (b *bench) firstOnce(ctx context.Context, d door, c *clip, f *firstOf) error {
+func (b *bench) firstOnce(ctx context.Context, d door, u upload, f *firstOf) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	s, err := d.open(b.hub, ctx, wire.Start{})
 	if err != nil {
 		return err
 	}
-	p := &pacer{rate: c.rate(), mark: c.firstByte()}
+	p := &pacer{rate: u.rate, mark: u.mark}
 	feeding, enough := context.WithCancel(ctx)
 	defer enough()
 	fed := make(chan error, 1)
-	go func() { fed <- p.run(feeding, s, c.bytes) }()
+	go func() { fed <- p.run(feeding, s, u.bytes) }()
 	var first message
 	for m := range s.messages {
 		if m.Type == wire.TypeDetections {

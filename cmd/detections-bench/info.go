@@ -17,14 +17,11 @@ import (
 	"detections/session/wire"
 )
 
-const (
-	memorySessions = 4
-	pictures       = 100
-)
+const pictures = 100
 
-// info prints what has no target.
+// info prints memory, latency of pictures, and where the time of a result goes.
 func (b *bench) info(ctx context.Context) error {
-	for _, ask := range []func(context.Context) error{b.infoMemory, b.infoPictures, b.infoTiming} {
+	for _, ask := range []func(context.Context) error{b.memory, b.infoPictures, b.infoTiming} {
 		if err := ask(ctx); err != nil {
 			return err
 		}
@@ -32,57 +29,6 @@ func (b *bench) info(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
-}
-
-// infoMemory looks at an idle hub, and at one with sessions at their own rate.
-func (b *bench) infoMemory(ctx context.Context) error {
-	if err := b.hub.settled(ctx); err != nil {
-		return err
-	}
-	idle, err := readMemory(b.hub.pid)
-	if err != nil {
-		return err
-	}
-	waiting := b.hub.largest(1)
-	c, err := b.clip("people.mp4")
-	if err != nil {
-		return err
-	}
-	var clients []*client
-	for range memorySessions {
-		s, err := webSocket.open(b.hub, ctx, wire.Start{Sample: &wire.Sample{FPS: 2}})
-		if err != nil {
-			return err
-		}
-		defer s.stop()
-		clients = append(clients, s)
-		go func() { _ = (&pacer{rate: c.rate()}).run(ctx, s, c.bytes) }() // a failure shows below
-	}
-	time.Sleep(5 * time.Second)
-	active, err := readMemory(b.hub.pid)
-	if err != nil {
-		return err
-	}
-	busy := b.hub.largest(memorySessions)
-	for _, s := range clients {
-		s.stop()
-		for range s.messages {
-		}
-	}
-	rows := [][]string{{"memory, MB", "RSS", "PSS"}}
-	add := func(name string, m memory) {
-		rows = append(rows, []string{name, fmt.Sprintf("%.1f", m.rss), fmt.Sprintf("%.1f", m.pss)})
-	}
-	add("hub, idle", idle)
-	for _, m := range waiting {
-		add("a decoder process that waits for a job", m)
-	}
-	add(fmt.Sprintf("hub, for each of %d sessions", memorySessions), memory{(active.rss - idle.rss) / memorySessions, (active.pss - idle.pss) / memorySessions})
-	for _, m := range busy[:min(1, len(busy))] {
-		add("its decoder process", m)
-	}
-	b.out.table("INFORMATION", rows)
 	return nil
 }
 

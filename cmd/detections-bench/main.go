@@ -10,6 +10,8 @@
 //	first       time from the byte that completes the first picture to its detections
 //	throughput  one file session against what decoding and inferring cost alone
 //	allocs      allocations per frame from shared memory to detections
+//	media       every container and codec: frames, persons, first detection, CPU
+//	sampling    what decoding costs when two frames per second are picked
 //	info        memory, latency of pictures, where the time of a result goes
 package main
 
@@ -36,6 +38,7 @@ type options struct {
 	library string
 	media   string
 	only    []string
+	files   string
 	args    []string
 	reps    int
 	log     bool
@@ -59,6 +62,8 @@ type question struct {
 var questions = []question{
 	{"info", (*bench).info},
 	{"first", (*bench).first},
+	{"media", (*bench).everyMedia},
+	{"sampling", (*bench).sampling},
 	{"throughput", (*bench).throughput},
 	{"allocs", (*bench).allocs},
 }
@@ -83,12 +88,13 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.program, "program", "bin/detections", "the program to measure")
 	f.StringVar(&o.library, "ort-library", os.Getenv("ORT_LIBRARY"), "ONNX Runtime; default: $ORT_LIBRARY, else libonnxruntime.so beside the program")
 	f.StringVar(&o.media, "media", os.Getenv("DETECTIONS_TEST_MEDIA"), "`folder` of the test media; default: $DETECTIONS_TEST_MEDIA, which make bench sets")
-	f.StringSliceVar(&o.only, "only", nil, "ask only these `questions`: first, throughput, allocs, info")
+	f.StringSliceVar(&o.only, "only", nil, "ask only these `questions`: first, media, sampling, throughput, allocs, info")
+	f.StringVar(&o.files, "files", "*", "of the table media only the files whose name matches this `pattern`")
 	f.IntVar(&o.reps, "reps", 5, "interleaved repetitions")
 	f.StringSliceVar(&o.args, "serve-arg", nil, "more `arguments` for detections serve")
 	f.BoolVar(&o.log, "log", false, "show the program's log")
 	f.Usage = func() {
-		fmt.Fprintf(os.Stderr, "Measures the program and prints tables; takes about four minutes.\n\nUsage of detections-bench:\n%s", f.FlagUsages())
+		fmt.Fprintf(os.Stderr, "Measures the program and prints tables; takes about ten minutes.\n\nUsage of detections-bench:\n%s", f.FlagUsages())
 	}
 	if err := f.Parse(args); err != nil {
 		return o, err
