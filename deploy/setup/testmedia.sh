@@ -180,14 +180,17 @@ absurd() {
   ff -i tiny.mp4 -c copy -frames:v 0 no-samples.mkv
   ff -i plain.mp4 -f lavfi -i sine=duration=2 -map 0 -map 1 -map 1 -c:v copy -c:a aac -frames:a:1 0 empty-audio.mp4
 }
-# camera: as phones and drones record: 1080p, 25 fps, 10 Mbit/s, B frames, a camera
-# that moves, noise, sound.
+# camera: as phones and drones record: 1080p, 25 fps, 10 Mbit/s, a camera that moves,
+# noise, sound; with B frames as their chips make them, a fixed pattern to which
+# nothing refers. Then as x264 does by itself, without B frames, and HEVC.
 camera() {
-  local x265=(-c:v libx265 -preset ultrafast -x265-params log-level=error:pools=none:frame-threads=1:bframes=3)
+  local x264=(-c:v libx264 -preset fast -b:v 10M -g 50) three=(-t 3 -i camera.mp4 -an)
+  local x265=(-c:v libx265 -preset ultrafast -x265-params log-level=error:pools=none:frame-threads=1:bframes=3 -b:v 6M -tag:v hvc1)
   ff -t 6 -i people.mp4 -f lavfi -i sine=duration=6 -vf "fps=25,scale=2304:1728,crop=1920:1080:192+150*sin(n/20):300+200*cos(n/33),noise=alls=8:allf=t" \
-    -c:v libx264 -preset fast -b:v 10M -bf 2 -g 50 -c:a aac -movflags +faststart camera.mp4
-  ff -i camera.mp4 -c copy -f mpegts camera.ts
-  ff -t 3 -i camera.mp4 "${x265[@]}" -b:v 6M -tag:v hvc1 -an -movflags +faststart camera-hevc.mp4
+    "${x264[@]}" -bf 2 -b_strategy 0 -x264-params b-pyramid=none -c:a aac -movflags +faststart camera.mp4
+  ff "${three[@]}" "${x264[@]}" camera-x264.mp4
+  ff "${three[@]}" "${x264[@]}" -bf 0 camera-ippp.mp4
+  ff "${three[@]}" "${x265[@]}" camera-hevc.mp4
 }
 
 # ff runs ffmpeg so that the same input makes the same bytes.
