@@ -121,7 +121,8 @@ func (d *detector) saveCanvas(m *image.RGBA, found *wire.Detections, name string
 		err = jpeg.Encode(f, m, &jpeg.Options{Quality: 90})
 	}
 	if err := errors.Join(err, f.Close()); err != nil {
-		return &outputError{path, "", err}
+		_ = os.Remove(path) // half a picture is of no use
+		return &outputError{path, written, err}
 	}
 	sum.saved++
 	return nil
