@@ -77,6 +77,10 @@ fidelity: setup-test ## show that every container, codec and cut gives the right
 bench: build setup-test ## measure the program, and print a table
 	@$(step) bench $(env) --test go run ./cmd/detections-bench
 
+.PHONY: bench-timeline
+bench-timeline: setup ## measure the store of events, and print tables
+	@$(step) bench-timeline $(env) go run ./cmd/detections-bench --only timeline
+
 .PHONY: lint
 lint: setup-test ## golangci-lint, shellcheck, and whether go fix and go mod tidy have something to change
 	@$(step) golangci-lint $(env) $(lint)

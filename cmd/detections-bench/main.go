@@ -12,6 +12,7 @@
 //	allocs      allocations per frame from shared memory to detections
 //	media       every container and codec: frames, persons, first detection, CPU
 //	sampling    what decoding costs when two frames per second are picked
+//	timeline    the store of events: appending, reading from far behind, room on disk
 //	info        memory, latency of pictures, where the time of a result goes
 package main
 
@@ -56,16 +57,19 @@ type bench struct {
 type question struct {
 	name string
 	ask  func(*bench, context.Context) error
+	// bare says that it needs neither the program nor the media.
+	bare bool
 }
 
 // The order matters: info reads the memory of a hub that has done nothing yet.
 var questions = []question{
-	{"info", (*bench).info},
-	{"first", (*bench).first},
-	{"media", (*bench).everyMedia},
-	{"sampling", (*bench).sampling},
-	{"throughput", (*bench).throughput},
-	{"allocs", (*bench).allocs},
+	{name: "info", ask: (*bench).info},
+	{name: "first", ask: (*bench).first},
+	{name: "media", ask: (*bench).everyMedia},
+	{name: "sampling", ask: (*bench).sampling},
+	{name: "throughput", ask: (*bench).throughput},
+	{name: "allocs", ask: (*bench).allocs},
+	{name: "timeline", ask: (*bench).timelines, bare: true},
 }
 
 func main() {
@@ -88,7 +92,7 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.program, "program", "bin/detections", "the program to measure")
 	f.StringVar(&o.library, "ort-library", os.Getenv("ORT_LIBRARY"), "ONNX Runtime; default: $ORT_LIBRARY, else libonnxruntime.so beside the program")
 	f.StringVar(&o.media, "media", os.Getenv("DETECTIONS_TEST_MEDIA"), "`folder` of the test media; default: $DETECTIONS_TEST_MEDIA, which make bench sets")
-	f.StringSliceVar(&o.only, "only", nil, "ask only these `questions`: first, media, sampling, throughput, allocs, info")
+	f.StringSliceVar(&o.only, "only", nil, "ask only these `questions`: first, media, sampling, throughput, allocs, info, timeline")
 	f.StringVar(&o.files, "files", "*", "of the table media only the files whose name matches this `pattern`")
 	f.IntVar(&o.reps, "reps", 5, "interleaved repetitions")
 	f.StringSliceVar(&o.args, "serve-arg", nil, "more `arguments` for detections serve")
@@ -104,7 +108,7 @@ func parse(args []string) (options, error) {
 			return o, fmt.Errorf("--only: there is no question %q", q)
 		}
 	}
-	if o.media == "" {
+	if o.media == "" && !o.bare() {
 		return o, errors.New("no test media: say make bench, or set DETECTIONS_TEST_MEDIA")
 	}
 	if o.reps < 1 || f.NArg() > 0 {
@@ -114,25 +118,36 @@ func parse(args []string) (options, error) {
 	return o, nil
 }
 
+// chosen are the questions to ask.
+func (o options) chosen() []question {
+	return slices.DeleteFunc(slices.Clone(questions), func(q question) bool {
+		return len(o.only) > 0 && !slices.Contains(o.only, q.name)
+	})
+}
+
+// bare says whether the program and the media are not needed.
+func (o options) bare() bool {
+	return !slices.ContainsFunc(o.chosen(), func(q question) bool { return !q.bare })
+}
+
 func run(o options) (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	b := &bench{options: o, out: printer{os.Stdout}}
 	begin, before := time.Now(), machineNow()
 	b.out.line("%s", machineLine())
-	if b.hub, err = startHub(ctx, o); err != nil {
-		return err
+	if !o.bare() {
+		if b.hub, err = startHub(ctx, o); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, b.hub.stop()) }()
 	}
-	defer func() { err = errors.Join(err, b.hub.stop()) }()
 	defer func() {
 		if b.alone != nil {
 			err = errors.Join(err, b.alone.close())
 		}
 	}()
-	for _, q := range questions {
-		if len(o.only) > 0 && !slices.Contains(o.only, q.name) {
-			continue
-		}
+	for _, q := range o.chosen() {
 		if err := q.ask(b, ctx); err != nil {
 			return fmt.Errorf("%s: %w", q.name, err)
 		}

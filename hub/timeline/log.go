@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"runtime"
 	"sync"
 
 	"detections/session/wire"
@@ -135,7 +136,10 @@ func (r *Reader) Poll(ctx context.Context) (events []wire.Event, changed <-chan 
 	return events, changed, err
 }
 
+// fromStore reads events that are not in memory any more, which keeps a core busy
+// for as long as it takes; between batches it lets those go first who are near the tail.
 func (r *Reader) fromStore(ctx context.Context) ([]wire.Event, error) {
+	runtime.Gosched()
 	recs, err := r.log.store.Read(ctx, r.id, r.offset, readBatch)
 	events := make([]wire.Event, len(recs))
 	for i, rec := range recs {

@@ -48,11 +48,12 @@ type Options struct {
 const (
 	// ballastSize is what is kept free for a full disk: two memory tables on their
 	// way to disk, the log behind each, and room to delete sessions.
-	ballastSize   = 32 << 20
-	ballastRetry  = time.Second
-	cacheSize     = 8 << 20
-	memTableSize  = 4 << 20
-	readBlockSize = 16 << 10
+	ballastSize  = 32 << 20
+	ballastRetry = time.Second
+	cacheSize    = 8 << 20
+	memTableSize = 4 << 20
+	tableBlock   = 16 << 10
+	readChunk    = 32 << 10
 )
 
 // Pebble is a Store in a directory, kept by a log-structured merge tree. What

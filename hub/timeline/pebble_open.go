@@ -84,7 +84,7 @@ func (p *Pebble) settings(logs string) *pebble.Options {
 			},
 		},
 	}
-	o.Levels[0].BlockSize = readBlockSize
+	o.Levels[0].BlockSize = tableBlock
 	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest })
 	return o
 }
@@ -140,6 +140,7 @@ func (p *Pebble) keepRoom() {
 		case <-p.done:
 			return
 		case <-p.noRoom:
+			p.full.Store(true) // also if room was found while this was said
 		}
 		for p.ballast.take() != nil {
 			select {
@@ -175,7 +176,10 @@ func (p *Pebble) keepSynced(interval time.Duration) {
 func (p *Pebble) checkSchema() error {
 	v, closer, err := p.db.Get([]byte{keySchema})
 	if err == nil {
-		major, minor := v[0], v[1]
+		var major, minor byte
+		if len(v) >= 2 {
+			major, minor = v[0], v[1]
+		}
 		if err := closer.Close(); err != nil {
 			return err
 		}

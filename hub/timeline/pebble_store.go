@@ -186,8 +186,10 @@ func (p *Pebble) Read(_ context.Context, id string, after uint64, limit int) ([]
 	return nil, fmt.Errorf("%w: session %s: %w", ErrStorage, id, err)
 }
 
+// collect reads the records after an offset. They share memory, a chunk for many.
 func collect(it *pebble.Iterator, after, to uint64) ([]Record, error) {
 	recs := make([]Record, 0, to-after)
+	var chunk []byte
 	for it.First(); it.Valid(); it.Next() {
 		v, err := it.ValueAndErr()
 		if err != nil {
@@ -197,7 +199,12 @@ func collect(it *pebble.Iterator, after, to uint64) ([]Record, error) {
 		if k := it.Key(); binary.BigEndian.Uint64(k[len(k)-8:]) != after {
 			return nil, fmt.Errorf("record %d: %w: %d follows", after, errCorrupt, binary.BigEndian.Uint64(k[len(k)-8:]))
 		}
-		r, _, err := parseRecord(after, slices.Clone(v))
+		if cap(chunk)-len(chunk) < len(v) {
+			chunk = make([]byte, 0, max(readChunk, len(v)))
+		}
+		n := len(chunk)
+		chunk = append(chunk, v...)
+		r, _, err := parseRecord(after, chunk[n:len(chunk):len(chunk)])
 		if err != nil {
 			return nil, err
 		}
