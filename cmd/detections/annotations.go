@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/pflag"
+
+	"detections/hub/outbox"
+	"detections/session/wire"
+)
+
+// annotations are the settings of deliveries to an Annotations service.
+type annotations struct {
+	url        string
+	tokenFile  string
+	authURL    string
+	clientID   string
+	secretFile string
+	results    string
+}
+
+func (a *annotations) flags(f *pflag.FlagSet) {
+	f.StringVar(&a.url, "annotations-url", "", "`URL` of the Annotations service that detections are delivered to; empty: none")
+	f.StringVar(&a.results, "annotations-results", string(wire.NonEmpty), "what is delivered: nonempty (frames with something in them, and the end) or all")
+	f.StringVar(&a.tokenFile, "annotations-token-file", "", "`file` with the bearer token for it; read anew for every request")
+	f.StringVar(&a.authURL, "annotations-auth-url", "", "`URL` of the OAuth 2 server that gives tokens for it, by client credentials")
+	f.StringVar(&a.clientID, "annotations-client-id", "", "the hub's `id` at that server")
+	f.StringVar(&a.secretFile, "annotations-client-secret-file", "", "`file` with the hub's secret at that server")
+}
+
+// validate says what makes no sense.
+func (a *annotations) validate() error {
+	var errs []error
+	if a.results != string(wire.NonEmpty) && a.results != string(wire.All) {
+		errs = append(errs, fmt.Errorf("annotations-results: expected nonempty or all, got %q", a.results))
+	}
+	if a.url == "" && (a.tokenFile != "" || a.authURL != "") {
+		errs = append(errs, errors.New("annotations-url: expected the URL that the token is for"))
+	}
+	if a.tokenFile != "" && a.authURL != "" {
+		errs = append(errs, errors.New("annotations-token-file and annotations-auth-url: expected one of them"))
+	}
+	if set := a.authURL != ""; set != (a.clientID != "") || set != (a.secretFile != "") {
+		errs = append(errs, errors.New("annotations-auth-url, annotations-client-id and annotations-client-secret-file: expected all or none"))
+	}
+	return errors.Join(errs...)
+}
+
+// service is the client of the Annotations service; nil: there is none.
+func (a *annotations) service() (*outbox.Annotations, error) {
+	if a.url == "" {
+		return nil, nil
+	}
+	c := outbox.ServiceConfig{URL: a.url}
+	switch {
+	case a.tokenFile != "":
+		c.Tokens = outbox.TokenFile(a.tokenFile)
+	case a.authURL != "":
+		secret, err := outbox.TokenFile(a.secretFile).Token(context.Background())
+		if err != nil {
+			return nil, fmt.Errorf("annotations-client-secret-file: %w", err)
+		}
+		c.Tokens = outbox.NewClientCredentials(a.authURL, a.clientID, secret, nil, nil)
+	}
+	return outbox.NewAnnotations(c)
+}
