@@ -138,6 +138,7 @@ func (u Undecoded) Total() int64 { return u.Corrupt + u.NoKeyframe }
 var (
 	ErrUnsupported = errors.New("unsupported media")     // not a container or codec that is offered
 	ErrDecode      = errors.New("decoding failed")       // recognised, but no usable picture in it, or the worker died
+	ErrCrashed     = fmt.Errorf("%w: its process died", ErrDecode)
 	ErrStalled     = errors.New("decoding stalled")      // no progress although there was input
 	ErrTooLarge    = errors.New("media too large")       // above a limit on pixels, rate, streams or memory
 	ErrTruncated   = errors.New("media cut short")       // its own index promises more than there is

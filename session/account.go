@@ -58,7 +58,7 @@ func (c *counts) accounting(pending int64) wire.Accounting {
 
 // accounting is what became of every frame of the session. s.mu is held.
 func (s *Session) accounting() wire.Accounting {
-	var pending int64
+	pending := s.left
 	for _, e := range s.queue {
 		if e.change == nil {
 			pending++

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"detections/infer"
-	"detections/media"
 	"detections/session/wire"
 )
 
@@ -19,11 +18,10 @@ type Past struct {
 	// Complete says that all of the media is in the spool.
 	Complete bool
 
-	offset     uint64            // of the last event
-	configured *wire.Configured  // in force then; nil: the session had not begun
-	inForce    uint64            // its offset
-	at         *media.Checkpoint // of the last result; nil: none
-	from       int64             // where the sampling rule came into force, if after the last result
+	offset     uint64           // of the last event
+	configured *wire.Configured // in force then; nil: the session had not begun
+	inForce    uint64           // its offset
+	point      point            // of the last result
 	count      counts
 }
 
@@ -41,7 +39,7 @@ const pastBatch = 32
 func Recall(ctx context.Context, offset uint64, read func(ctx context.Context, after uint64, limit int) ([]Line, error)) (*Past, error) {
 	p := &Past{offset: offset}
 	var later []Line // than the last result, in order
-	for to := offset; to > 0 && p.at == nil; {
+	for to := offset; to > 0 && p.point.at == nil; {
 		after := to - min(to, pastBatch)
 		lines, err := read(ctx, after, int(to-after))
 		if err != nil {
@@ -83,7 +81,7 @@ func (p *Past) result(ctx context.Context, l Line, read func(ctx context.Context
 	if err := r.parse(l.Replay); err != nil {
 		return err
 	}
-	p.at, p.count = &r.at, r.count
+	p.point.at, p.count = &r.at, r.count
 	if r.configured == 0 {
 		return errReplay
 	}
@@ -104,7 +102,7 @@ func (p *Past) change(l Line) error {
 		return fmt.Errorf("session: configured event in the log: %w", err)
 	}
 	if p.configured != nil && c.Sample.Rule() != p.configured.Sample.Rule() {
-		p.from = c.Frame
+		p.point.from = c.Frame
 	}
 	p.configured, p.inForce = &c, l.Offset
 	return nil
@@ -154,16 +152,9 @@ func (s *Session) received() int64 {
 
 // recall takes up the past, before Run.
 func (s *Session) recall(p *Past) {
-	s.offset, s.count, s.configuredAt = p.offset, p.count, p.inForce
+	s.offset, s.count, s.configuredAt, s.point = p.offset, p.count, p.inForce, p.point
 	s.acked = s.cfg.Spool.Size()
 	s.input.recall(p.Complete)
-}
-
-// resume is how the decoder of a session with a past is to go on.
-func (s *Session) resume(job *media.Job) {
-	if p := s.cfg.Past; p != nil {
-		job.Resume, job.From = p.at, p.from
-	}
 }
 
 // Suspend stops the session without ending it: what is in flight is finished and

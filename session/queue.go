@@ -160,6 +160,7 @@ func (s *Session) leave() {
 	for _, e := range s.mailbox {
 		e.frame.Release()
 		s.recycle(e)
+		s.left++
 	}
 	s.mailbox = s.mailbox[:0]
 }

@@ -35,6 +35,8 @@ type options struct {
 	commit    func(int64) error      // before bytes are committed
 	onResult  func(wire.Timing)
 	spool     *spool.Spool
+	store     timeline.Store // with session "s" in it, from an earlier life
+	past      *session.Past
 	maxBytes  int64
 	linger    time.Duration
 }
@@ -57,7 +59,11 @@ func begin(t *testing.T, o options) *rig {
 	t.Helper()
 	r := &rig{
 		t: t, o: o, decoders: &sessiontest.Decoders{Config: o.decoders}, spool: o.spool,
-		store: timeline.NewMemory(), ran: make(chan error, 1),
+		store: o.store, ran: make(chan error, 1),
+	}
+	if r.store == nil {
+		r.store = timeline.NewMemory()
+		must(t, r.store.Create(t.Context(), timeline.Meta{ID: "s"}))
 	}
 	r.batcher = batcher(t, o.engines)
 	inference := o.inference
@@ -74,12 +80,11 @@ func begin(t *testing.T, o options) *rig {
 		o.linger = time.Minute
 	}
 	log := timeline.New(r.store)
-	must(t, r.store.Create(t.Context(), timeline.Meta{ID: "s"}))
 	w, _, err := log.Acquire(t.Context(), "s")
 	must(t, err)
 	r.Session = session.New(session.Config{
 		ID: "s", Principal: "p", Start: o.start, Inference: inference, Decoders: r.decoders,
-		Journal: journal{w, o}, Spool: r.spool, MaxBytes: o.maxBytes, Linger: o.linger, OnResult: o.onResult,
+		Journal: journal{w, o}, Spool: r.spool, Past: o.past, MaxBytes: o.maxBytes, Linger: o.linger, OnResult: o.onResult,
 	})
 	r.feeder, _ = r.Attach()
 	go func() { r.ran <- r.Run() }()

@@ -19,8 +19,6 @@ package session
 import (
 	"cmp"
 	"context"
-	"errors"
-	"io"
 	"log/slog"
 	"os"
 	"slices"
@@ -109,14 +107,17 @@ type Session struct {
 	mailbox  []*entry // entries of queue that no runner has taken
 	spare    []*entry
 	inFlight int
+	decoded  bool // there will be no other decoder
 	drained  bool // nothing is added to the queue any more
 	count    counts
 	settings settings // of the frames that are put now
 	changes  []change // asked of the decoder, not yet in the queue
+	point    point    // where the next decoder goes on
 	changeID uint32
 	stopped  *wire.Error // why the session is to stop early; no code: cancelled
 	// suspending: it is to stop early, and another life goes on.
 	suspending bool
+	left       int64 // frames that another life has again
 	offset     uint64 // of the last event
 	acked      int64
 	reached    media.FrameInfo // the last frame put
@@ -229,73 +230,6 @@ func (s *Session) begin(b *infer.Batcher) (*infer.Place, error) {
 	return s.place, nil
 }
 
-// decode moves frames from the decoder into the mailbox until the input's end.
-func (s *Session) decode() error {
-	if err := s.input.waitForBytes(); err != nil {
-		return err
-	}
-	d, err := s.openDecoder()
-	if err != nil {
-		return err
-	}
-	defer s.closeDecoder(d)
-	for {
-		out, err := d.Next(s.ctx)
-		switch {
-		case errors.Is(err, io.EOF):
-			s.observe(d.Stats())
-			return s.input.waitForEnd()
-		case err != nil:
-			s.observe(d.Stats())
-			return mediaError(err)
-		}
-		s.accept(out, d.Stats())
-	}
-}
-
-func (s *Session) openDecoder() (media.Decoder, error) {
-	file, err := s.cfg.Spool.File()
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close() // the decoder process has its own
-	s.mu.Lock()
-	job := media.Job{
-		Views: []media.View{s.model.Input.View()}, Sample: s.settings.sample.Rule(), Live: s.mode == wire.Live,
-		Container: s.cfg.Start.Media.Container, FPS: s.cfg.Start.Media.FPS,
-	}
-	s.resume(&job)
-	s.mu.Unlock()
-	d, err := s.cfg.Decoders.Start(s.ctx, file, job)
-	if err != nil {
-		return nil, mediaError(err)
-	}
-	s.mu.Lock()
-	s.decoder, s.state = d, wire.Running
-	if rule := s.settings.sample.Rule(); rule != job.Sample { // changed meanwhile
-		d.Configure(0, rule)
-	}
-	s.notify()
-	s.mu.Unlock()
-	s.input.grow()
-	return d, nil
-}
-
-func (s *Session) closeDecoder(d media.Decoder) {
-	s.mu.Lock()
-	s.decoder = nil
-	for _, c := range s.changes {
-		if !s.suspending { // no frame is left for them
-			s.enter(c, s.count.decode.Decoded)
-		}
-	}
-	s.changes = nil
-	s.mu.Unlock()
-	if err := d.Close(); err != nil {
-		s.log.Warn("closing the decoder failed", "err", err)
-	}
-}
-
 // accept takes one output of the decoder and its counters after it.
 func (s *Session) accept(out media.Output, stats media.DecodeStats) {
 	s.mu.Lock()
@@ -303,6 +237,7 @@ func (s *Session) accept(out media.Output, stats media.DecodeStats) {
 	put := out.Frame != nil
 	switch {
 	case put:
+		s.point.at = &out.Frame.Checkpoint
 		s.put(out.Frame)
 	case out.Rule != nil:
 		s.changeHolds(*out.Rule)
@@ -375,25 +310,3 @@ func (s *Session) conclude(err error, acks *acks) wire.End {
 
 // ofMissingBytes is how decoding can end where an input was cut off.
 var ofMissingBytes = []wire.Code{wire.DecodeFailed, wire.UploadIncomplete}
-
-// mediaError puts a decoder's failure into the protocol's terms.
-func mediaError(err error) error {
-	var code wire.Code
-	switch {
-	case errors.Is(err, media.ErrUnsupported):
-		code = wire.UnsupportedMedia
-	case errors.Is(err, media.ErrDecode):
-		code = wire.DecodeFailed
-	case errors.Is(err, media.ErrStalled):
-		code = wire.DecodeStalled
-	case errors.Is(err, media.ErrTruncated):
-		code = wire.UploadIncomplete
-	case errors.Is(err, media.ErrTooLarge):
-		code = wire.TooLarge
-	case errors.Is(err, media.ErrStarting):
-		code = wire.Overloaded
-	default:
-		return err
-	}
-	return &wire.Error{Code: code, Message: err.Error()}
-}

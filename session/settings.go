@@ -103,11 +103,13 @@ func (s *Session) Configure(c *wire.Configure) error {
 		return wire.Errorf(wire.Conflict, "configure: every frame is decoded already")
 	case s.waitingChanges() >= maxChanges:
 		return wire.Errorf(wire.Quota, "configure: %d changes wait to take effect; wait for their configured events", maxChanges)
-	case s.decoder == nil:
+	case s.decoded || s.decoder == nil && s.count.decode.Decoded == 0:
 		s.enter(ch, s.count.decode.Decoded)
 	default:
 		s.changes = append(s.changes, ch)
-		s.decoder.Configure(ch.ruleID, set.sample.Rule())
+		if s.decoder != nil { // else the next one is asked
+			s.decoder.Configure(ch.ruleID, set.sample.Rule())
+		}
 	}
 	return nil
 }
@@ -136,6 +138,9 @@ func (s *Session) changeHolds(r media.RuleChange) {
 	}
 	c := s.changes[i]
 	s.changes = slices.Delete(s.changes, i, i+1)
+	if c.settings.sample.Rule() != s.settings.sample.Rule() {
+		s.point.from = r.From
+	}
 	s.enter(c, r.From)
 }
 

@@ -11,6 +11,7 @@
 package infertest
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -57,6 +58,8 @@ type Price struct{ Run, Image time.Duration }
 type Config struct {
 	Price    Price
 	MaxBatch int // 0: 8
+	// Precision is part of the engine's identity; empty: fp32.
+	Precision string
 	// Before is called at the beginning of every run of n images. It may look at
 	// their Tags, fail the run, or block for as long as the engine is to be stuck.
 	Before func(e *Engine, n int) error
@@ -99,7 +102,7 @@ func (e *Engine) Model() *infer.Model { return e.model }
 
 // Identity implements infer.Engine.
 func (e *Engine) Identity() infer.Identity {
-	return infer.Identity{Model: e.model.SHA256, Provider: "fake", Precision: "fp32", Pipeline: infer.PipelineVersion}
+	return infer.Identity{Model: e.model.SHA256, Provider: "fake", Precision: cmp.Or(e.config.Precision, "fp32"), Pipeline: infer.PipelineVersion}
 }
 
 // MaxBatch implements infer.Engine.

@@ -257,5 +257,5 @@ func (d *decoder) died() error {
 	if !d.hello {
 		return d.end(&media.Error{Kind: media.ErrStarting, Message: "the decoder process " + how + " before it was ready"})
 	}
-	return d.end(&media.Error{Kind: media.ErrDecode, Message: "the decoder process " + how + "; the input may be damaged"})
+	return d.end(&media.Error{Kind: media.ErrCrashed, Message: "the decoder process " + how + "; the input may be damaged"})
 }

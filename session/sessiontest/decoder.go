@@ -5,7 +5,7 @@
 //	K  a key picture
 //	p  a picture that needs one before it
 //	x  a unit that cannot be decoded
-//	!  the decoder process dies here
+//	!  the decoder process dies here; see [Config.Deaths]
 //	#  the decoder stalls here
 //	z  the video is over; what follows is not read
 //	i  as the first byte: an index at the end is needed before decoding begins
@@ -38,6 +38,8 @@ type Config struct {
 	Slots int
 	// Cost is how long a picture takes, picked or not.
 	Cost time.Duration
+	// Deaths is how often a ! kills a decoder; then it is a p. 0: always.
+	Deaths int64
 	// Starting is called before a decoder starts: it may fail, or wait.
 	Starting func(ctx context.Context) error
 }
@@ -48,7 +50,8 @@ type Decoders struct {
 	// Frames are those of all decoders.
 	Frames infertest.Pool
 
-	open atomic.Int64
+	open   atomic.Int64
+	deaths atomic.Int64
 }
 
 // Open is how many decoders have not been closed.
@@ -212,6 +215,9 @@ func (d *decoder) step() (o media.Output, ready bool, err error) {
 		return o, false, nil
 	}
 	c, err := d.peek()
+	if c == '!' && d.owner.Deaths > 0 && d.owner.deaths.Load() >= d.owner.Deaths {
+		c = 'p'
+	}
 	switch {
 	case err != nil:
 		return o, false, err
@@ -254,7 +260,8 @@ func (d *decoder) peek() (byte, error) {
 func (d *decoder) decode(c byte) (o media.Output, ready bool, err error) {
 	switch {
 	case c == '!':
-		return o, false, &media.Error{Kind: media.ErrDecode, Message: "the decoder process was killed; the input may be damaged"}
+		d.owner.deaths.Add(1)
+		return o, false, &media.Error{Kind: media.ErrCrashed, Message: "the decoder process was killed; the input may be damaged"}
 	case c == '#':
 		return o, false, &media.Error{Kind: media.ErrStalled, Message: "the decoder made no progress"}
 	case c == 'z':

@@ -1,0 +1,138 @@
+package session
+
+import (
+	"errors"
+	"io"
+
+	"detections/media"
+	"detections/session/wire"
+)
+
+// point is where another decoder goes on.
+type point struct {
+	at   *media.Checkpoint // after this frame; nil: from the beginning
+	from int64             // where the sampling rule came into force, if after that frame
+}
+
+// maxReplacements bounds the decoders that a session loses. An input that kills them
+// must not cost much more than one.
+const maxReplacements = 3
+
+// decode moves frames from the decoder into the mailbox until the input's end. A
+// decoder whose process died is replaced, unless it got no further than the last one.
+func (s *Session) decode() error {
+	if err := s.input.waitForBytes(); err != nil {
+		return err
+	}
+	for n := 0; ; n++ {
+		before := s.picked()
+		err := s.decodeOnce()
+		if !errors.Is(err, media.ErrCrashed) || s.ctx.Err() != nil || n == maxReplacements || s.picked() == before {
+			s.giveUpChanges()
+			return mediaError(err)
+		}
+		s.log.Warn("another decoder goes on", "err", err)
+	}
+}
+
+func (s *Session) picked() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.count.decode.Picked
+}
+
+// decodeOnce has one decoder.
+func (s *Session) decodeOnce() error {
+	d, err := s.openDecoder()
+	if err != nil {
+		return err
+	}
+	defer s.closeDecoder(d)
+	for {
+		out, err := d.Next(s.ctx)
+		switch {
+		case errors.Is(err, io.EOF):
+			s.observe(d.Stats())
+			return s.input.waitForEnd()
+		case err != nil:
+			s.observe(d.Stats())
+			return err
+		}
+		s.accept(out, d.Stats())
+	}
+}
+
+func (s *Session) openDecoder() (media.Decoder, error) {
+	file, err := s.cfg.Spool.File()
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close() // the decoder process has its own
+	s.mu.Lock()
+	job := media.Job{
+		Views: []media.View{s.model.Input.View()}, Sample: s.settings.sample.Rule(), Live: s.mode == wire.Live,
+		Container: s.cfg.Start.Media.Container, FPS: s.cfg.Start.Media.FPS,
+		Resume: s.point.at, From: s.point.from,
+	}
+	s.mu.Unlock()
+	d, err := s.cfg.Decoders.Start(s.ctx, file, job)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	s.decoder, s.state = d, wire.Running
+	if rule := s.settings.sample.Rule(); rule != job.Sample { // changed meanwhile
+		d.Configure(0, rule)
+	}
+	for _, c := range s.changes { // asked of the one before
+		d.Configure(c.ruleID, c.settings.sample.Rule())
+	}
+	s.notify()
+	s.mu.Unlock()
+	s.input.grow()
+	return d, nil
+}
+
+func (s *Session) closeDecoder(d media.Decoder) {
+	s.mu.Lock()
+	s.decoder = nil
+	s.mu.Unlock()
+	if err := d.Close(); err != nil {
+		s.log.Warn("closing the decoder failed", "err", err)
+	}
+}
+
+// giveUpChanges puts changes into the queue for which no frame is left. Another life
+// may have frames for them: there the client asks again.
+func (s *Session) giveUpChanges() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.changes {
+		if !s.suspending {
+			s.enter(c, s.count.decode.Decoded)
+		}
+	}
+	s.changes, s.decoded = nil, true
+}
+
+// mediaError puts a decoder's failure into the protocol's terms.
+func mediaError(err error) error {
+	var code wire.Code
+	switch {
+	case errors.Is(err, media.ErrUnsupported):
+		code = wire.UnsupportedMedia
+	case errors.Is(err, media.ErrDecode):
+		code = wire.DecodeFailed
+	case errors.Is(err, media.ErrStalled):
+		code = wire.DecodeStalled
+	case errors.Is(err, media.ErrTruncated):
+		code = wire.UploadIncomplete
+	case errors.Is(err, media.ErrTooLarge):
+		code = wire.TooLarge
+	case errors.Is(err, media.ErrStarting):
+		code = wire.Overloaded
+	default:
+		return err
+	}
+	return &wire.Error{Code: code, Message: err.Error()}
+}
