@@ -275,6 +275,16 @@ func TestWhileTablesCannotBeWrittenNothingIsAccepted(t *testing.T) {
 	})
 }
 
+func TestAFlushWithoutAnythingToWriteIsNoFailure(t *testing.T) {
+	r := newRig(t, Always)
+	r.begin("a")
+	for i := range uint64(3) {
+		if err := errors.Join(r.db.Flush(), r.db.Flush(), r.add("a", i, 100)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestAFailedManifestEndsAcceptingAndLosesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Always)

@@ -129,6 +129,16 @@ func (f *files) OpenDir(name string) (vfs.File, error) {
 	return d, err
 }
 
+// GetDiskUsage implements vfs.FS. Pebble can do without, and would count an error as
+// one of writing.
+func (f *files) GetDiskUsage(path string) (vfs.DiskUsage, error) {
+	usage, err := f.FS.GetDiskUsage(path)
+	if err != nil {
+		return usage, vfs.ErrUnsupported
+	}
+	return usage, nil
+}
+
 func (f *files) isLog(name string) bool { return filepath.Dir(name) == f.logDir }
 
 func isManifest(name string) bool {

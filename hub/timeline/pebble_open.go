@@ -73,7 +73,7 @@ func (p *Pebble) settings(logs string) *pebble.Options {
 		MaxOpenFiles:                256,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 1 },
 		EventListener: &pebble.EventListener{
-			BackgroundError: func(err error) { p.log.Warn("the timeline store will try again", "err", err) },
+			BackgroundError: p.couldNotWrite,
 			DataCorruption: func(i pebble.DataCorruptionInfo) {
 				p.log.Error("the timeline store has a damaged file", "err", i.Details, "file", i.Path)
 			},
@@ -105,15 +105,17 @@ func (l pebbleLog) Fatalf(format string, args ...any) {
 	l.p.files.fail(fmt.Errorf(format, args...))
 }
 
-// wrote keeps whether the last table could be written. While not, nothing more is
-// accepted: Pebble would keep it in memory, and block once that is too much.
+// couldNotWrite is called when no table could be written. Until one can, nothing more
+// is accepted: Pebble would keep it in memory, and block once that is too much.
+func (p *Pebble) couldNotWrite(err error) {
+	p.log.Warn("the timeline store accepts nothing until it has written a table", "err", err)
+	p.troubled.Store(new(fmt.Errorf("%w: %w", ErrStorage, err)))
+}
+
+// wrote is called for every attempt; one with nothing to write has an error too.
 func (p *Pebble) wrote(err error) {
-	switch {
-	case err == nil:
+	if err == nil {
 		p.troubled.Store(nil)
-	case errors.Is(err, pebble.ErrCancelledCompaction), errors.Is(err, pebble.ErrClosed):
-	default:
-		p.troubled.Store(new(fmt.Errorf("%w: %w", ErrStorage, err)))
 	}
 }
 
