@@ -97,7 +97,13 @@ func run(t *testing.T, env []string, args ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{t: t, cmd: exec.Command(path, args...), done: make(chan struct{}), more: make(chan struct{})}
+	return launch(t, env, library, exec.Command(path, args...))
+}
+
+// launch starts a command that is, or becomes, the program.
+func launch(t *testing.T, env []string, library string, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{t: t, cmd: cmd, done: make(chan struct{}), more: make(chan struct{})}
 	for _, e := range os.Environ() {
 		if !strings.HasPrefix(e, "DETECTIONS_") {
 			p.cmd.Env = append(p.cmd.Env, e)

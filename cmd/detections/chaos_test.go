@@ -1,0 +1,366 @@
+package main_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	mathrand "math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"detections/session/client"
+	"detections/session/wire"
+)
+
+// The chaos tests end the hub in the middle of its work, again and again, and compare
+// what clients were told with what an undisturbed hub tells. `make test` runs a few
+// rounds, `make test-chaos` many: CHAOS is how many rounds, CHAOS_SEED which.
+
+// rounds is how often the hub is ended.
+func rounds(t *testing.T, usual int) int {
+	t.Helper()
+	return number(t, "CHAOS", usual)
+}
+
+func number(t *testing.T, name string, usual int) int {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return usual
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("%s: expected a number above 0, got %q", name, text)
+	}
+	return n
+}
+
+// job is one upload that the load makes again and again.
+type job struct {
+	file  string
+	start wire.Start
+}
+
+// One container each, and what the decoder has to get right when it goes on in the
+// middle: reordered pictures, an index at the end, a rule that skips.
+var jobs = []job{
+	{"people.mp4", wire.Start{}},
+	{"people.ts", wire.Start{Sample: &wire.Sample{Every: 3}}},
+	{"people-bframes.mp4", wire.Start{Sample: &wire.Sample{FPS: 4}}},
+	{"people.mkv", wire.Start{Sample: &wire.Sample{Every: 2}}},
+	{"people-moov-end.mp4", wire.Start{Sample: &wire.Sample{Every: 5}}},
+	{"people-vp8.webm", wire.Start{Sample: &wire.Sample{Every: 4}}},
+	{"people-vp9.webm", wire.Start{Sample: &wire.Sample{Every: 3}}},
+	{"people-frag.mp4", wire.Start{Sample: &wire.Sample{FPS: 5}}},
+	{"people.avi", wire.Start{Sample: &wire.Sample{Every: 6}}},
+	{"people.flv", wire.Start{Sample: &wire.Sample{Every: 4}}},
+	{"people.mpg", wire.Start{Sample: &wire.Sample{Every: 5}}},
+	{"hevc.mp4", wire.Start{Sample: &wire.Sample{Every: 5}}},
+	{"av1.mp4", wire.Start{Sample: &wire.Sample{Every: 5}}},
+	{"people.h264", wire.Start{Sample: &wire.Sample{Every: 4}, Media: wire.Media{Container: "h264"}}},
+}
+
+// outcome is everything that a session tells, timing aside.
+type outcome struct {
+	results []string
+	end     string
+}
+
+// load is a number of clients that upload one file after the other.
+type load struct {
+	t      *testing.T
+	url    string
+	media  map[string][]byte
+	golden map[string]outcome
+	stop   chan struct{} // closed: begin no more sessions
+	work   sync.WaitGroup
+
+	sessions, results, resumed, refused atomic.Int64
+}
+
+// undisturbed is what every job gives, once it was run.
+var undisturbed = map[string]outcome{}
+
+func newLoad(t *testing.T, url string) *load {
+	t.Helper()
+	l := &load{t: t, url: url, media: map[string][]byte{}, golden: undisturbed, stop: make(chan struct{})}
+	for _, j := range jobs {
+		l.media[j.file] = read(t, j.file)
+		if _, done := l.golden[j.file]; done {
+			continue
+		}
+		got, err := l.run(j, rand.Text(), 0)
+		if err != nil {
+			t.Fatalf("%s undisturbed: %v", j.file, err)
+		}
+		l.golden[j.file] = got
+	}
+	return l
+}
+
+// begin starts n clients.
+func (l *load) begin(n int, seed uint64) {
+	for i := range n {
+		l.work.Go(func() { l.client(mathrand.New(mathrand.NewPCG(seed, uint64(i))), i) })
+	}
+}
+
+// client uploads one file after the other; the first ones differ between clients.
+func (l *load) client(rng *mathrand.Rand, first int) {
+	for n := first; ; n = rng.IntN(len(jobs)) {
+		select {
+		case <-l.stop:
+			return
+		default:
+		}
+		j, key := jobs[n%len(jobs)], rand.Text()
+		size := len(l.media[j.file])
+		got, err := l.run(j, key, size/(1+rng.IntN(4)))
+		for errors.Is(err, client.ErrUnreachable) && len(got.results) == 0 {
+			l.refused.Add(1)
+			time.Sleep(20 * time.Millisecond)
+			got, err = l.run(j, key, 0) // the same key: never two sessions
+		}
+		want := l.golden[j.file]
+		if err != nil || got.end != want.end || !slices.Equal(got.results, want.results) {
+			l.t.Errorf("%s: %v; %d results, want %d; end %s, want %s; %s", j.file, err, len(got.results), len(want.results), got.end, want.end, firstDifference(got.results, want.results))
+		}
+		l.sessions.Add(1)
+		l.results.Add(int64(len(got.results)))
+	}
+}
+
+// run is one session. rate is the upload's in bytes per second, 0: as fast as it goes.
+func (l *load) run(j job, key string, rate int) (o outcome, err error) {
+	c, err := client.New(client.Config{URL: l.url, Delay: 50 * time.Millisecond, MaxDelay: 500 * time.Millisecond, Patience: time.Minute})
+	if err != nil {
+		return o, err
+	}
+	start := j.start
+	start.Key, start.Media.Size = key, int64(len(l.media[j.file]))
+	s, err := c.Detect(l.t.Context(), &slowReader{r: bytes.NewReader(l.media[j.file]), rate: rate}, start)
+	if err != nil {
+		return o, err
+	}
+	defer s.Close() //nolint:errcheck // always nil
+	offset := uint64(0)
+	next := func(n uint64) {
+		if offset++; n != offset && err == nil {
+			err = fmt.Errorf("event %d came after %d", n, offset-1)
+		}
+	}
+	for e := range s.Events() {
+		switch e := e.(type) {
+		case *wire.Configured:
+			next(e.Offset)
+		case *wire.Detections:
+			next(e.Offset)
+			e.Timing = wire.Timing{}
+			o.results = append(o.results, string(wire.Encode(e)))
+		case *wire.End:
+			next(e.Offset)
+			o.end = string(wire.Encode(e))
+		case *client.Resumed:
+			l.resumed.Add(1)
+			if e.Discard {
+				err = errors.New("the hub began again from the first event")
+			}
+		}
+	}
+	return o, errors.Join(err, s.Err())
+}
+
+// finish lets the running sessions come to their end.
+func (l *load) finish() {
+	close(l.stop)
+	l.work.Wait()
+}
+
+func firstDifference(got, want []string) string {
+	for i := range min(len(got), len(want)) {
+		if got[i] != want[i] {
+			return fmt.Sprintf("result %d is\n%s, want\n%s", i, got[i], want[i])
+		}
+	}
+	return ""
+}
+
+// slowReader is a media file that arrives at a rate.
+type slowReader struct {
+	r    io.Reader
+	rate int
+}
+
+func (s *slowReader) Read(p []byte) (int, error) {
+	if s.rate > 0 {
+		time.Sleep(20 * time.Millisecond)
+		p = p[:min(len(p), max(1, s.rate/50))]
+	}
+	return s.r.Read(p)
+}
+
+// onSamePlace starts a hub where another one was.
+func onSamePlace(t *testing.T, address, dir string, args ...string) *process {
+	t.Helper()
+	p := run(t, nil, append([]string{"serve", "--listen", address, "--data", dir, "--providers", "cpu"}, args...)...)
+	p.url = p.await("serving")["url"].(string)
+	return p
+}
+
+// TestChaosKill kills the hub, and its decoders, at random moments.
+func TestChaosKill(t *testing.T) {
+	dir, kills, clients := t.TempDir(), rounds(t, 4), number(t, "CHAOS_CLIENTS", 4)
+	seed := uint64(number(t, "CHAOS_SEED", 1))
+	p := onSamePlace(t, "127.0.0.1:0", dir)
+	address := strings.TrimPrefix(p.url, "http://")
+	l := newLoad(t, p.url)
+	l.begin(clients, seed)
+	rng := mathrand.New(mathrand.NewPCG(seed, 1))
+	decoders := 0
+	for range kills {
+		time.Sleep(time.Duration(100+rng.IntN(2000)) * time.Millisecond)
+		if pids := p.decoders(""); len(pids) > 0 && rng.IntN(3) == 0 {
+			if syscall.Kill(pids[rng.IntN(len(pids))], syscall.SIGKILL) == nil {
+				decoders++
+			}
+		}
+		p.signal(syscall.SIGKILL)
+		<-p.done
+		p = onSamePlace(t, address, dir)
+	}
+	l.finish()
+	t.Logf("%d kills of the hub, %d of decoders, %d clients: %d sessions came back %d times; %d results, 0 lost, 0 twice",
+		kills, decoders, clients, l.sessions.Load(), l.resumed.Load(), l.results.Load())
+	if l.resumed.Load() == 0 {
+		t.Error("no session was interrupted")
+	}
+}
+
+// probe asks for /health every 10 ms, on new connections and on kept ones in turn.
+type probe struct {
+	stop    chan struct{}
+	done    sync.WaitGroup
+	asked   int
+	failed  []string
+	longest time.Duration
+}
+
+func newProbe(url string) *probe {
+	p := &probe{stop: make(chan struct{})}
+	p.done.Go(func() { p.run(url) })
+	return p
+}
+
+func (p *probe) run(url string) {
+	c, err := client.New(client.Config{URL: url})
+	if err != nil {
+		p.failed = append(p.failed, err.Error())
+		return
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-p.stop:
+			return
+		case <-tick.C:
+		}
+		begun := time.Now()
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		_, err := c.Health(ctx)
+		cancel()
+		p.asked++
+		p.longest = max(p.longest, time.Since(begun))
+		if err != nil {
+			p.failed = append(p.failed, err.Error())
+		}
+	}
+}
+
+// end stops asking; nothing may have failed.
+func (p *probe) end(t *testing.T) {
+	t.Helper()
+	close(p.stop)
+	p.done.Wait()
+	if len(p.failed) > 0 {
+		t.Errorf("%d of %d requests failed: %q", len(p.failed), p.asked, p.failed[:min(5, len(p.failed))])
+	}
+}
+
+// TestChaosTakeover lets one process after the other take over under load.
+func TestChaosTakeover(t *testing.T) {
+	dir, n := t.TempDir(), rounds(t, 2)
+	p := onSamePlace(t, "127.0.0.1:0", dir)
+	p.await("engine ready")
+	address := strings.TrimPrefix(p.url, "http://")
+	l := newLoad(t, p.url)
+	l.begin(number(t, "CHAOS_CLIENTS", 3), 2)
+	health := newProbe(p.url)
+	for range n {
+		next := onSamePlace(t, address, dir, "--takeover")
+		if code := p.exit(); code != 0 {
+			t.Errorf("exit status %d", code)
+		}
+		p = next
+		time.Sleep(300 * time.Millisecond)
+	}
+	health.end(t)
+	l.finish()
+	t.Logf("%d takeovers: %d sessions came back %d times; %d results, 0 lost, 0 twice; %d health requests, %d failed, the longest took %v; %d connections refused",
+		n, l.sessions.Load(), l.resumed.Load(), l.results.Load(), health.asked, len(health.failed), health.longest.Round(time.Millisecond), l.refused.Load())
+	if l.resumed.Load() == 0 || l.refused.Load() > 0 {
+		t.Errorf("%d came back, %d refused", l.resumed.Load(), l.refused.Load())
+	}
+}
+
+// TestChaosRestart stops the hub with SIGTERM and starts it again, without a
+// successor that is ready. The listener is passed by socket activation, so that
+// connections wait.
+func TestChaosRestart(t *testing.T) {
+	dir, n := t.TempDir(), rounds(t, 2)
+	a := activate(t)
+	p := a.serve(dir)
+	p.await("engine ready")
+	l := newLoad(t, p.url)
+	l.begin(number(t, "CHAOS_CLIENTS", 3), 3)
+	health := newProbe(p.url)
+	for range n {
+		time.Sleep(500 * time.Millisecond)
+		p.signal(syscall.SIGTERM)
+		if code := p.exit(); code != 0 {
+			t.Errorf("exit status %d", code)
+		}
+		p = a.serve(dir)
+	}
+	health.end(t)
+	l.finish()
+	t.Logf("%d restarts: %d sessions came back %d times; %d results, 0 lost, 0 twice; %d health requests, %d failed, the longest took %v; %d connections refused",
+		n, l.sessions.Load(), l.resumed.Load(), l.results.Load(), health.asked, len(health.failed), health.longest.Round(time.Millisecond), l.refused.Load())
+	if l.resumed.Load() == 0 || l.refused.Load() > 0 {
+		t.Errorf("%d came back, %d refused", l.resumed.Load(), l.refused.Load())
+	}
+}
+
+// ended is the log's account of a hub's last moments, for the end-to-end tests.
+func (p *process) ended() (left struct{ Suspended, Stuck int }) {
+	p.t.Helper()
+	text, err := json.Marshal(p.await("the data directory is free")["sessions"])
+	if err == nil {
+		err = json.Unmarshal(text, &left)
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return left
+}
