@@ -73,6 +73,11 @@ fidelity: setup-test ## show that every container, codec and cut gives the right
 	@$(step) fidelity $(env) --test env CUT=$(or $(CUT),16384) go test -count=1 -v -timeout 40m \
 		-run 'Fidelity|RealFiles|Truncated|FirstFrame' ./media/mediatest ./media/av ./cmd/detections
 
+.PHONY: test-chaos
+test-chaos: build setup-test ## kill, restart and take over the hub under load: CHAOS=100 times, by CHAOS_CLIENTS=20
+	@$(step) chaos $(env) --test env CHAOS=$(or $(CHAOS),100) CHAOS_CLIENTS=$(or $(CHAOS_CLIENTS),20) \
+		go test -count=1 -v -timeout 60m -run Chaos ./cmd/detections
+
 .PHONY: bench
 bench: build setup-test ## measure the program, and print a table
 	@$(step) bench $(env) --test go run ./cmd/detections-bench
