@@ -116,6 +116,20 @@ func TestWithIntervalAPowerCutLosesNoMoreThanTheInterval(t *testing.T) {
 	})
 }
 
+func TestWithIntervalALogThatIsFollowedByAnotherIsSynced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Interval)
+		r.begin("a")
+		r.faults.set(failing(syscall.EIO, isTablePath, errorfs.OpCreate)) // so that there are several logs
+		if accepted := r.fill("a", 0); accepted*100_000 < memTableSize/2 {
+			t.Fatalf("refused after %d records", accepted)
+		}
+		r.cut(0, 1)
+		r.check("a", 20)
+		_ = r.Close()
+	})
+}
+
 func TestAfterAFailedSyncOfTheLogNothingIsAccepted(t *testing.T) {
 	for _, kind := range []errorfs.OpKind{errorfs.OpFileSyncData, errorfs.OpFileWrite} {
 		r := newRig(t, Always)
@@ -158,7 +172,7 @@ func TestALogThatFailedHalfwayStaysTheLastOne(t *testing.T) {
 	}
 	var writes atomic.Int64
 	r.faults.set(func(op errorfs.Op) error {
-		if op.Kind == errorfs.OpFileWrite && isLogPath(op.Path) && writes.Add(1) > 3 {
+		if op.Kind == errorfs.OpFileWrite && isLogPath(op.Path) && writes.Add(1) > 3 || op.Kind == errorfs.OpCreate && isTablePath(op.Path) {
 			return syscall.EIO
 		}
 		return nil
