@@ -19,7 +19,8 @@ type point struct {
 const maxReplacements = 3
 
 // decode moves frames from the decoder into the mailbox until the input's end. A
-// decoder whose process died is replaced, unless it got no further than the last one.
+// decoder whose process died is replaced, unless it got no further than the last one;
+// so is one that did not start, which is not the input's fault.
 func (s *Session) decode() error {
 	if err := s.input.waitForBytes(); err != nil {
 		return err
@@ -27,7 +28,8 @@ func (s *Session) decode() error {
 	for n := 0; ; n++ {
 		before := s.picked()
 		err := s.decodeOnce()
-		if !errors.Is(err, media.ErrCrashed) || s.ctx.Err() != nil || n == maxReplacements || s.picked() == before {
+		again := errors.Is(err, media.ErrStarting) || errors.Is(err, media.ErrCrashed) && s.picked() > before
+		if !again || s.ctx.Err() != nil || n == maxReplacements {
 			s.giveUpChanges()
 			return mediaError(err)
 		}
