@@ -86,7 +86,7 @@ type load struct {
 	stop   chan struct{} // closed: begin no more sessions
 	work   sync.WaitGroup
 
-	sessions, results, resumed, refused atomic.Int64
+	sessions, results, lost, twice, resumed, refused atomic.Int64
 }
 
 // undisturbed is what every job gives, once it was run.
@@ -138,7 +138,28 @@ func (l *load) client(rng *mathrand.Rand, first int) {
 		}
 		l.sessions.Add(1)
 		l.results.Add(int64(len(got.results)))
+		l.compare(got.results, want.results)
 	}
+}
+
+// compare counts what is missing and what came again.
+func (l *load) compare(got, want []string) {
+	times := map[string]int{}
+	for _, r := range got {
+		times[r]++
+	}
+	for _, r := range want {
+		if times[r] == 0 {
+			l.lost.Add(1)
+		}
+		l.twice.Add(int64(max(0, times[r]-1)))
+	}
+}
+
+// String is what the load has seen.
+func (l *load) String() string {
+	return fmt.Sprintf("%d sessions came back %d times; %d results, %d lost, %d twice; %d connections refused",
+		l.sessions.Load(), l.resumed.Load(), l.results.Load(), l.lost.Load(), l.twice.Load(), l.refused.Load())
 }
 
 // run is one session. rate is the upload's in bytes per second, 0: as fast as it goes.
@@ -229,7 +250,7 @@ func TestChaosKill(t *testing.T) {
 	rng := mathrand.New(mathrand.NewPCG(seed, 1))
 	decoders := 0
 	for range kills {
-		time.Sleep(time.Duration(100+rng.IntN(2000)) * time.Millisecond)
+		time.Sleep(time.Duration(100+rng.IntN(3000)) * time.Millisecond)
 		if pids := p.decoders(""); len(pids) > 0 && rng.IntN(3) == 0 {
 			if syscall.Kill(pids[rng.IntN(len(pids))], syscall.SIGKILL) == nil {
 				decoders++
@@ -240,8 +261,7 @@ func TestChaosKill(t *testing.T) {
 		p = onSamePlace(t, address, dir)
 	}
 	l.finish()
-	t.Logf("%d kills of the hub, %d of decoders, %d clients: %d sessions came back %d times; %d results, 0 lost, 0 twice",
-		kills, decoders, clients, l.sessions.Load(), l.resumed.Load(), l.results.Load())
+	t.Logf("%d kills of the hub, %d of decoders, %d clients: %v", kills, decoders, clients, l)
 	if l.resumed.Load() == 0 {
 		t.Error("no session was interrupted")
 	}
@@ -288,6 +308,11 @@ func (p *probe) run(url string) {
 	}
 }
 
+// String is what it has seen.
+func (p *probe) String() string {
+	return fmt.Sprintf("%d health requests, %d failed, the longest took %v", p.asked, len(p.failed), p.longest.Round(time.Millisecond))
+}
+
 // end stops asking; nothing may have failed.
 func (p *probe) end(t *testing.T) {
 	t.Helper()
@@ -317,8 +342,7 @@ func TestChaosTakeover(t *testing.T) {
 	}
 	health.end(t)
 	l.finish()
-	t.Logf("%d takeovers: %d sessions came back %d times; %d results, 0 lost, 0 twice; %d health requests, %d failed, the longest took %v; %d connections refused",
-		n, l.sessions.Load(), l.resumed.Load(), l.results.Load(), health.asked, len(health.failed), health.longest.Round(time.Millisecond), l.refused.Load())
+	t.Logf("%d takeovers: %v; %v", n, l, health)
 	if l.resumed.Load() == 0 || l.refused.Load() > 0 {
 		t.Errorf("%d came back, %d refused", l.resumed.Load(), l.refused.Load())
 	}
@@ -345,8 +369,7 @@ func TestChaosRestart(t *testing.T) {
 	}
 	health.end(t)
 	l.finish()
-	t.Logf("%d restarts: %d sessions came back %d times; %d results, 0 lost, 0 twice; %d health requests, %d failed, the longest took %v; %d connections refused",
-		n, l.sessions.Load(), l.resumed.Load(), l.results.Load(), health.asked, len(health.failed), health.longest.Round(time.Millisecond), l.refused.Load())
+	t.Logf("%d restarts: %v; %v", n, l, health)
 	if l.resumed.Load() == 0 || l.refused.Load() > 0 {
 		t.Errorf("%d came back, %d refused", l.resumed.Load(), l.refused.Load())
 	}
