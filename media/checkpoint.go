@@ -13,8 +13,8 @@ import (
 // pixels, and at the end the same counters. It reads the input from the beginning,
 // but decodes only from a key packet shortly before the frame.
 //
-// Where the input is damaged around the frame, the other decoder may guess lost
-// parts in another way: it has not seen what came before the key packet.
+// Where the input is damaged, lost parts may be guessed in another way: a guess
+// depends on what a decoder has in memory.
 type Checkpoint struct {
 	// Index and PTS are those of the frame. Picking goes on after it.
 	Index int64
@@ -28,7 +28,7 @@ type Checkpoint struct {
 	// numbered from 1.
 
 	Key    int64 // where decoding begins again
-	Delay  int64 // how many pictures the decoder held back when it came there
+	Delay  int64 // how many pictures a decoder of H.264 held back when it came there
 	Packet int64 // where the frame came from
 	Nth    int64 // pictures that came from the same packet before the frame
 	Sent   int64 // packets that were read until the frame came out

@@ -14,8 +14,8 @@ func filled(t testing.TB, n int64) (c Checkpoint) {
 		n++
 		switch v.Kind() {
 		case reflect.Struct:
-			for i := range v.NumField() {
-				fill(v.Field(i))
+			for _, field := range v.Fields() {
+				fill(field)
 			}
 		case reflect.Int64:
 			v.SetInt(n * (1 - n%2*2) << n)

@@ -41,6 +41,7 @@ make_media() {
   containers
   codecs
   properties
+  restarts
   pictures
   absurd
   camera
@@ -129,6 +130,25 @@ properties() {
   done
 }
 
+# restarts: ten seconds small, in which decoding can begin again in some places only.
+restarts() {
+  local small=(-i people.mp4 -vf scale=256:192) x264=(-c:v libx264 -preset veryfast -g 20 -keyint_min 20 -bf 3)
+  local open=(-x264-params open-gop=1:bframes=3:b-adapt=0:ref=4)
+  ff "${small[@]}" "${x264[@]}" "${open[@]}" open-gop.mp4
+  ff "${small[@]}" "${x264[@]}" "${open[@]}" open-gop.ts
+  ff "${small[@]}" "${x264[@]}" -x264-params intra-refresh=1 refresh.ts
+  ff "${small[@]}" -c:v libx265 -preset ultrafast -x265-params log-level=error:pools=none:frame-threads=1:bframes=3:keyint=20:min-keyint=20:open-gop=1 -tag:v hvc1 open-gop-hevc.mp4
+  ff -i open-gop-hevc.mp4 -c copy open-gop-hevc.ts
+  ff "${small[@]}" -c:v libvpx-vp9 -deadline good -cpu-used 5 -auto-alt-ref 1 -lag-in-frames 16 -g 20 -b:v 200k alt-ref.webm
+  ff "${small[@]}" -t 4 -c:v libaom-av1 -usage realtime -cpu-used 8 -g 10 -b:v 200k keys.obu
+  # Parameter sets at the beginning only.
+  ff "${small[@]}" "${x264[@]}" sets.h264
+  ff -i sets.h264 -c copy -bsf:v filter_units=pass_types=7-8 -frames:v 1 -f h264 sets.begin
+  ff -i sets.h264 -c copy -bsf:v filter_units=remove_types=7-8 -f h264 sets.rest
+  cat sets.begin sets.rest >sets-once.h264
+  rm sets.h264 sets.begin sets.rest
+}
+
 # pictures: the other formats, the smallest and the largest, and orientation.
 pictures() {
   ff -i frame.png -c:v libwebp -quality 95 frame.webp
@@ -206,7 +226,7 @@ damage() {
 }
 
 key=$({
-  declare -f make_media containers codecs properties pictures absurd camera ff damage
+  declare -f make_media containers codecs properties restarts pictures absurd camera ff damage
   sha256 "$clip"
   ffmpeg -version | head -n 1
 } | sha256sum | cut -c 1-12)

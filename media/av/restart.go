@@ -20,7 +20,7 @@ type restarts struct {
 // place is a key packet.
 type place struct {
 	packet int64
-	delay  int64 // of the decoder before it: AVCodecContext.has_b_frames
+	delay  int64 // of H.264 before it: AVCodecContext.has_b_frames
 	// closed says that no picture after the key's refers to one before it.
 	closed bool
 }

@@ -27,8 +27,7 @@ var errAstray = errors.New("resumed from the wrong place")
 // resuming says that the checkpoint's picture has not come yet.
 func (d *decoder) resuming() bool { return d.resume != nil }
 
-// passOver says that a packet is before those to be decoded. The decoder that begins
-// behind them is told what it would have learned from them.
+// passOver says that a packet is before those to be decoded.
 func (d *decoder) passOver(packet int64) (bool, error) {
 	switch at := d.resume; {
 	case at == nil || at.Key <= 1:
@@ -37,8 +36,6 @@ func (d *decoder) passOver(packet int64) (bool, error) {
 		return true, nil
 	case packet > at.Sent:
 		return false, errAstray
-	case packet == at.Key && d.codec == astiav.CodecIDH264:
-		(*C.AVCodecContext)(d.cc.UnsafePointer()).has_b_frames = C.int(at.Delay)
 	}
 	return false, nil
 }
@@ -57,8 +54,16 @@ func (d *decoder) noteRestart(pkt *astiav.Packet, number int64, isKey bool) {
 	if number > 1 && C.det_new_header(p) != 0 {
 		d.restarts.lost = true
 	}
+	place := place{packet: number}
+	if d.codec == astiav.CodecIDH264 { // the others do not guess
+		cc := (*C.AVCodecContext)(d.cc.UnsafePointer())
+		if at := d.resume; at != nil && at.Key == number && number > 1 {
+			cc.has_b_frames = C.int(at.Delay) // the packets before would have taught it
+		}
+		place.delay = int64(cc.has_b_frames)
+	}
 	h := headOf(d.codec, d.lengths, isKey, unsafe.Slice((*byte)(p.data), int(p.size)))
-	d.restarts.note(h, place{packet: number, delay: int64((*C.AVCodecContext)(d.cc.UnsafePointer()).has_b_frames)})
+	d.restarts.note(h, place)
 }
 
 // arrive takes a picture before the first that counts. With the checkpoint's picture

@@ -31,6 +31,7 @@ func TestDecoder(t *testing.T, start Start) {
 	t.Run("held frames keep their pixels", s.held)
 	t.Run("close midway", s.close)
 	t.Run("a context ends Next and nothing else", s.context)
+	t.Run("resume", s.resume)
 	t.Run("what cannot be decoded", s.failures)
 	t.Run("damaged input gives what it has", s.damaged)
 	t.Run("pixels", s.pixels)
