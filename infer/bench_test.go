@@ -10,7 +10,7 @@ import (
 )
 
 func BenchmarkConvert416(b *testing.B) {
-	n, pix, dst := infer.NewNormalizer(bgr416), randomBytes(bgr416.Size()), make([]float32, bgr416.Size())
+	n, pix, dst := infer.NewNormalizer(bgr416), randomBytes(bgr416.Size()), make([]byte, bgr416.Bytes())
 	b.SetBytes(int64(len(pix)))
 	for b.Loop() {
 		n.Convert(dst, pix)
@@ -28,7 +28,7 @@ func BenchmarkNanoDetDecode(b *testing.B) {
 	}
 	var dst []infer.Candidate
 	for b.Loop() {
-		dst = (infer.NanoDet{Classes: 80}).Decode(e, 0, 0.45, dst[:0])
+		dst = (infer.Scored{Classes: 80}).Decode(e, 0, 0.45, dst[:0])
 	}
 }
 

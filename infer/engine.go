@@ -9,12 +9,13 @@ type Engine interface {
 	Model() *Model
 	Identity() Identity
 	MaxBatch() int
-	// Input is the memory of the i-th image of the next run, Model().Input.Size() values.
-	Input(i int) []float32
+	// Input is the memory of the i-th image of the next run: Model().Input.Bytes()
+	// bytes, aligned for the input's type. A [Normalizer] fills it.
+	Input(i int) []byte
 	// Run infers images 0..n-1. An error means that none of them has a result.
 	Run(n int) error
 	// Output is the i-th image's row of output k (an index into Model().Outputs),
-	// valid until the next Run.
+	// as float32 whatever type the network gives, valid until the next Run.
 	Output(k, i int) []float32
 	Close() error
 }
@@ -29,9 +30,15 @@ type Identity struct {
 	Provider  string `json:"provider"`  // cpu, cuda, tensorrt
 	Precision string `json:"precision"` // fp32, fp16, int8
 	Pipeline  int    `json:"pipeline"`
+	// Description is that of the model, see Model.Description.
+	Description string `json:"description,omitempty"`
 }
 
 // String is the identity in one word.
 func (id Identity) String() string {
-	return fmt.Sprintf("%.12s/%s/%s/p%d", id.Model, id.Provider, id.Precision, id.Pipeline)
+	s := fmt.Sprintf("%.12s/%s/%s/p%d", id.Model, id.Provider, id.Precision, id.Pipeline)
+	if id.Description != "" {
+		s += "/" + id.Description
+	}
+	return s
 }

@@ -48,7 +48,7 @@ func (n *NMS) Keep(candidates []Candidate, in Input, iou float32) []Candidate {
 		for int(c.Class) >= len(n.last) {
 			n.last = append(n.last, -1)
 		}
-		if n.suppressed(c, iou) {
+		if iou < 1 && n.suppressed(c, iou) {
 			continue
 		}
 		n.prev = append(n.prev, n.last[c.Class])

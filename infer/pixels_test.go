@@ -1,6 +1,7 @@
 package infer_test
 
 import (
+	"encoding/binary"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -30,8 +31,9 @@ func TestConvertPutsEachChannelIntoItsPlane(t *testing.T) {
 	n := infer.NewNormalizer(bgr416)
 	for _, size := range []int{1, 2, 3, 4, 5, 7, 8, 416} { // four pixels a turn, and the rest
 		pix := randomBytes(3 * size)
-		got := make([]float32, 3*size)
-		n.Convert(got, pix)
+		b := make([]byte, 4*3*size)
+		n.Convert(b, pix)
+		got := floats(b)
 		for i, v := range pix {
 			c := i % 3
 			if want := (float32(v) - bgr416.Mean[c]) / bgr416.Std[c]; got[c*size+i/3] != want {
@@ -45,6 +47,85 @@ func TestConvertPutsEachChannelIntoItsPlane(t *testing.T) {
 type tensors struct {
 	infer.Engine
 	out [2][]float32
+}
+
+// floats are the numbers that lie in memory.
+func floats(b []byte) []float32 {
+	var all []float32
+	for ; len(b) >= 4; b = b[4:] {
+		all = append(all, math.Float32frombits(binary.NativeEndian.Uint32(b)))
+	}
+	return all
+}
+
+func TestConvertWritesEveryTypeAndLayout(t *testing.T) {
+	pix := randomBytes(3 * 21)
+	for _, typ := range []infer.Type{infer.Float16, infer.Uint8, infer.Float32} {
+		for _, layout := range []infer.Layout{infer.NCHW, infer.NHWC} {
+			in := infer.Input{Width: 7, Height: 3, Type: typ, Layout: layout, Mean: [3]float32{10, 20, 30}, Std: [3]float32{2, 4, 8}}
+			got := make([]byte, in.Bytes())
+			infer.NewNormalizer(in).Convert(got, pix)
+			for i, v := range pix {
+				c, at := i%3, i
+				if layout == infer.NCHW {
+					at = c*21 + i/3
+				}
+				want := (float32(v) - in.Mean[c]) / in.Std[c]
+				var found float32
+				switch typ {
+				case infer.Float16: // 11 bits hold these numbers exactly: eighths below 128
+					found = infer.Half(binary.NativeEndian.Uint16(got[2*at:])).Float()
+				case infer.Uint8:
+					found, want = float32(got[at]), float32(math.RoundToEven(math.Max(0, float64(want))))
+				default:
+					found = floats(got[4*at:])[0]
+				}
+				if found != want {
+					t.Fatalf("%v %v: channel %d of pixel %d is %v, want %v", typ, layout, c, i/3, found, want)
+				}
+			}
+		}
+	}
+}
+
+// The 65,536 numbers of 16 bits by their definition, and that each number of 32 bits
+// becomes the nearest of them.
+func TestHalf(t *testing.T) {
+	value := func(h int) float64 {
+		exp, frac := h>>10&0x1f, float64(h&0x3ff)/1024
+		switch exp {
+		case 0:
+			return math.Ldexp(frac, -14)
+		case 31:
+			return math.Inf(1)
+		}
+		return math.Ldexp(1+frac, exp-15)
+	}
+	for h := range 0x7c01 {
+		v := value(h)
+		if got := infer.Half(h).Float(); float64(got) != v || infer.Half(h|0x8000).Float() != -got {
+			t.Fatalf("%#x is %v, want %v", h, got, v)
+		}
+		if h == 0x7c00 {
+			break
+		}
+		if got := infer.ToHalf(float32(v)); got != infer.Half(h) {
+			t.Fatalf("%v becomes %#x, want %#x", v, got, h)
+		}
+		next := value(h + 1)
+		if h == 0x7bff {
+			next = 65536 // the one that would follow, if it were not infinite
+		}
+		middle := float32((v + next) / 2)
+		for f, want := range map[float32]int{math.Nextafter32(middle, 0): h, middle: h + h&1, math.Nextafter32(middle, 1e9): h + 1} {
+			if got := infer.ToHalf(-f); got != infer.Half(want|0x8000) {
+				t.Fatalf("%v becomes %#x, want %#x", -f, got, want|0x8000)
+			}
+		}
+	}
+	if nan := infer.ToHalf(float32(math.NaN())).Float(); nan == nan {
+		t.Errorf("NaN becomes %v", nan)
+	}
 }
 
 func (e *tensors) Output(k, _ int) []float32 { return e.out[k] }
@@ -66,12 +147,12 @@ func TestNanoDetFindsEveryScoreAtTheThreshold(t *testing.T) {
 				}
 			}
 		}
-		if got := (infer.NanoDet{Classes: classes}).Decode(e, 0, 0.75, nil); !slices.Equal(got, want) {
+		if got := (infer.Scored{Anchors: anchors, Classes: classes}).Decode(e, 0, 0.75, nil); !slices.Equal(got, want) {
 			t.Errorf("%d anchors of %d classes: got %v, want %v", anchors, classes, got, want)
 		}
 	}
 	e := &tensors{out: [2][]float32{{float32(math.NaN()), float32(math.Inf(1)), 0.9}, {0, 0, 1, float32(math.NaN())}}}
-	if got := (infer.NanoDet{Classes: 3}).Decode(e, 0, 0.5, nil); len(got) != 0 {
+	if got := (infer.Scored{Classes: 3}).Decode(e, 0, 0.5, nil); len(got) != 0 {
 		t.Errorf("values that are not finite were returned: %v", got)
 	}
 }

@@ -13,7 +13,7 @@ type Postprocessor struct {
 }
 
 // Detect returns what the engine's last run found in image i: head, class filter,
-// NMS, and boxes in the pixels of the source that lies at g. A nil d means the
+// NMS unless the network gives each object once, and boxes in the pixels of the source that lies at g. A nil d means the
 // defaults. The result is valid until the next Detect.
 func (p *Postprocessor) Detect(e Engine, i int, d *Detect, g media.Geometry) []Detection {
 	if d == nil {
@@ -30,8 +30,12 @@ func (p *Postprocessor) Detect(e Engine, i int, d *Detect, g media.Geometry) []D
 			}
 		}
 	}
+	iou := d.IoU
+	if m.Single {
+		iou = 1 // nothing overlaps by more
+	}
 	p.detections = p.detections[:0]
-	for _, c := range p.nms.Keep(candidates, m.Input, d.IoU) {
+	for _, c := range p.nms.Keep(candidates, m.Input, iou) {
 		x1, y1 := g.ToSource(c.X1, c.Y1)
 		x2, y2 := g.ToSource(c.X2, c.Y2)
 		if x2 > x1 && y2 > y1 { // else it lies in the border of the letterbox

@@ -60,6 +60,7 @@ func TestPlaceAndBack(t *testing.T) {
 		{View{Width: 416, Height: 416}, 100, 100, 0, 0, 416, 416},
 		{View{Width: 416, Height: 416}, 60000, 1, 0, 207, 416, 1},
 		{View{Width: 64, Height: 32, Fit: Stretch}, 768, 576, 0, 0, 64, 32},
+		{View{Width: 416, Height: 416, Fit: Corner}, 768, 576, 0, 0, 416, 312},
 	} {
 		g := c.view.Place(c.w, c.h)
 		if want := (Geometry{c.w, c.h, c.x, c.y, c.W, c.H}); g != want {

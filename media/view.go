@@ -20,6 +20,8 @@ const (
 	Letterbox Fit = iota
 	// Stretch fills the view.
 	Stretch
+	// Corner is Letterbox with the picture in the top left corner.
+	Corner
 )
 
 // View says what a decoder delivers of each picked frame.
@@ -39,7 +41,7 @@ func (v View) Validate() error {
 	if v.Width < 1 || v.Height < 1 || v.Width > MaxViewSide || v.Height > MaxViewSide {
 		return fmt.Errorf("view of %d×%d pixels: each side must be 1 to %d", v.Width, v.Height, MaxViewSide)
 	}
-	if v.Format > RGB24 || v.Fit > Stretch {
+	if v.Format > RGB24 || v.Fit > Corner {
 		return fmt.Errorf("view with unknown pixel format %d or fit %d", v.Format, v.Fit)
 	}
 	return nil
@@ -58,7 +60,8 @@ type Geometry struct {
 // Place computes where a source picture lies inside the view.
 //
 // For Letterbox the scale is r = min(W/w, H/h); the sides are rounded half up and
-// the margins are halved downwards, as NanoDet and the YOLO family do it.
+// the margins are halved downwards, as NanoDet and the YOLO family do it. For
+// Corner there is no margin on the left and above, as YOLOX does it.
 func (v View) Place(w, h int) Geometry { return v.PlaceShown(w, h, 1) }
 
 // MaxAspect bounds FrameInfo.Aspect, and 1/MaxAspect.
@@ -78,7 +81,9 @@ func (v View) PlaceShown(w, h int, aspect float32) Geometry {
 	r := min(float64(v.Width)/shown, float64(v.Height)/float64(h))
 	g.W = max(1, min(v.Width, int(shown*r+0.5)))
 	g.H = max(1, min(v.Height, int(float64(h)*r+0.5)))
-	g.X, g.Y = (v.Width-g.W)/2, (v.Height-g.H)/2
+	if v.Fit == Letterbox {
+		g.X, g.Y = (v.Width-g.W)/2, (v.Height-g.H)/2
+	}
 	return g
 }
 

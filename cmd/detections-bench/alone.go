@@ -41,7 +41,7 @@ func openAlone(library string) (*alone, error) {
 		return nil, err
 	}
 	a := &alone{}
-	if a.model, err = ort.Describe(file.Bytes); err != nil {
+	if a.model, err = ort.Describe(file.Bytes, nil); err != nil {
 		return nil, err
 	}
 	a.model.Name, a.model.Version, a.model.SHA256 = file.Name, file.Version, file.SHA256

@@ -99,7 +99,7 @@ func openEmbedded(t *testing.T) infer.Engine {
 	if err := ort.Init(os.Getenv("ORT_LIBRARY")); err != nil {
 		t.Fatal(err)
 	}
-	m, err := ort.Describe(file.Bytes)
+	m, err := ort.Describe(file.Bytes, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,7 +29,7 @@ func loadEngines(s *settings, metrics *web.Metrics, log *slog.Logger) hub.Load {
 		if err := ort.Init(s.ortLibrary); err != nil {
 			return nil, err
 		}
-		model, err := ort.Describe(file.Bytes)
+		model, err := ort.Describe(file.Bytes, nil)
 		if err != nil {
 			return nil, err
 		}

@@ -13,9 +13,11 @@ package infertest
 import (
 	"cmp"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -45,10 +47,27 @@ var Model = sync.OnceValue(func() *infer.Model {
 			Name: "images", Width: Side, Height: Side, Format: media.BGR24,
 			Mean: [3]float32{100, 110, 120}, Std: [3]float32{50, 55, 60},
 		},
-		Outputs: []string{"scores", "boxes"},
-		Head:    infer.NanoDet{Classes: len(Labels)},
+		Outputs: []infer.Tensor{
+			{Name: "scores", Type: "float32", Shape: []int64{0, Cells * Cells, int64(len(Labels))}},
+			{Name: "boxes", Type: "float32", Shape: []int64{0, Cells * Cells, 4}},
+		},
+		Head: infer.Scored{Anchors: Cells * Cells, Classes: len(Labels)},
 	}
 })
+
+// model is Model with the input of a configuration.
+func model(c Config) *infer.Model {
+	m := Model()
+	if c.Type == m.Input.Type && c.Layout == m.Input.Layout {
+		return m
+	}
+	other := *m
+	other.Input.Type, other.Input.Layout = c.Type, c.Layout
+	if c.Type == infer.Uint8 {
+		other.Input.Mean, other.Input.Std = [3]float32{}, [3]float32{1, 1, 1}
+	}
+	return &other
+}
 
 // Price is what a run costs: Run + n · Image.
 type Price struct{ Run, Image time.Duration }
@@ -60,6 +79,9 @@ type Config struct {
 	MaxBatch int // 0: 8
 	// Precision is part of the engine's identity; empty: fp32.
 	Precision string
+	// Type and Layout are those of the input.
+	Type   infer.Type
+	Layout infer.Layout
 	// Before is called at the beginning of every run of n images. It may look at
 	// their Tags, fail the run, or block for as long as the engine is to be stuck.
 	Before func(e *Engine, n int) error
@@ -71,7 +93,7 @@ type Config struct {
 type Engine struct {
 	config Config
 	model  *infer.Model
-	input  []float32
+	input  []byte
 	scores []float32
 	boxes  []float32
 
@@ -86,11 +108,11 @@ func NewEngine(c Config) *Engine {
 	if c.MaxBatch == 0 {
 		c.MaxBatch = 8
 	}
-	m, anchors := Model(), Cells*Cells
+	m, anchors := model(c), Cells*Cells
 	return &Engine{
 		config: c,
 		model:  m,
-		input:  make([]float32, c.MaxBatch*m.Input.Size()),
+		input:  make([]byte, c.MaxBatch*m.Input.Bytes()),
 		scores: make([]float32, c.MaxBatch*anchors*len(Labels)),
 		boxes:  make([]float32, c.MaxBatch*anchors*4),
 		runs:   make([]int, c.MaxBatch+1),
@@ -109,7 +131,7 @@ func (e *Engine) Identity() infer.Identity {
 func (e *Engine) MaxBatch() int { return e.config.MaxBatch }
 
 // Input implements infer.Engine.
-func (e *Engine) Input(i int) []float32 { return row(e.input, i, e.config.MaxBatch) }
+func (e *Engine) Input(i int) []byte { return row(e.input, i, e.config.MaxBatch) }
 
 // Output implements infer.Engine.
 func (e *Engine) Output(k, i int) []float32 {
@@ -119,7 +141,7 @@ func (e *Engine) Output(k, i int) []float32 {
 	return row(e.boxes, i, e.config.MaxBatch)
 }
 
-func row(all []float32, i, rows int) []float32 {
+func row[T any](all []T, i, rows int) []T {
 	size := len(all) / rows
 	return all[i*size : (i+1)*size : (i+1)*size]
 }
@@ -177,8 +199,20 @@ func (e *Engine) look(i int) {
 
 // value is a pixel of the input as it was before normalisation.
 func (e *Engine) value(i, c, x, y int) float32 {
-	in := &e.model.Input
-	return e.Input(i)[c*Side*Side+y*Side+x]*in.Std[c] + in.Mean[c]
+	in, at := &e.model.Input, c*Side*Side+y*Side+x
+	if in.Layout == infer.NHWC {
+		at = (y*Side+x)*3 + c
+	}
+	var v float32
+	switch b := e.Input(i); in.Type {
+	case infer.Float16:
+		v = infer.Half(binary.NativeEndian.Uint16(b[2*at:])).Float()
+	case infer.Uint8:
+		v = float32(b[at])
+	default:
+		v = math.Float32frombits(binary.NativeEndian.Uint32(b[4*at:]))
+	}
+	return v*in.Std[c] + in.Mean[c]
 }
 
 // Tag is the number that [Pool] wrote into the image in slot i.

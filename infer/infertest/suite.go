@@ -44,8 +44,8 @@ func describesItself(t *testing.T, e infer.Engine) {
 		t.Errorf("incomplete model %+v", m)
 	}
 	for i := range e.MaxBatch() {
-		if got := len(e.Input(i)); got != m.Input.Size() {
-			t.Errorf("input %d has %d values, want %d", i, got, m.Input.Size())
+		if got := len(e.Input(i)); got != m.Input.Bytes() {
+			t.Errorf("input %d has %d bytes, want %d", i, got, m.Input.Bytes())
 		}
 	}
 }
@@ -53,12 +53,12 @@ func describesItself(t *testing.T, e infer.Engine) {
 func slotsDoNotOverlap(t *testing.T, e infer.Engine) {
 	for i := range e.MaxBatch() {
 		for j := range e.Input(i) {
-			e.Input(i)[j] = float32(i)
+			e.Input(i)[j] = byte(i)
 		}
 	}
 	for i := range e.MaxBatch() {
 		in := e.Input(i)
-		if slices.Min(in) != float32(i) || slices.Max(in) != float32(i) {
+		if slices.Min(in) != byte(i) || slices.Max(in) != byte(i) {
 			t.Errorf("input %d was overwritten by another", i)
 		}
 	}
@@ -177,16 +177,16 @@ func outputs(e infer.Engine, slot int) [][]float32 {
 }
 
 // noise makes n normalised images of random pixels, always the same.
-func noise(e infer.Engine, n int) [][]float32 {
+func noise(e infer.Engine, n int) [][]byte {
 	in := e.Model().Input
 	normal, random := infer.NewNormalizer(in), rand.New(rand.NewPCG(1, 2))
-	images := make([][]float32, n)
+	images := make([][]byte, n)
 	for i := range images {
 		pix := make([]byte, in.Size())
 		for j := range pix {
 			pix[j] = byte(random.Uint32())
 		}
-		images[i] = make([]float32, in.Size())
+		images[i] = make([]byte, in.Bytes())
 		normal.Convert(images[i], pix)
 	}
 	return images

@@ -3,80 +3,54 @@
 package ort
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"math"
+	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	onnx "github.com/yalue/onnxruntime_go"
 
 	"detections/infer"
-	"detections/media"
 )
 
-// expected is what Describe understands, for its errors.
-const expected = "a NanoDet with decoded outputs: one float input [N,3,H,W], " +
-	"float outputs scores [N,anchors,classes] and boxes [N,anchors,4], " +
-	"and the metadata names, mean, std and color"
-
-// Describe reads from an ONNX file what the rest of the program needs to know
-// about it. The model's name is its metadata's "name", or else its graph's: whoever
-// knows a better one sets it before Open. Init must have succeeded.
-func Describe(model []byte) (*infer.Model, error) {
-	facts, err := inspect(model)
+// Describe reads from an ONNX file what the rest of the program needs to know about
+// it; what d says, which may be nil, wins. Whoever knows a better name or version of
+// the model sets it before Open. Init must have succeeded.
+func Describe(model []byte, d *infer.Description) (*infer.Model, error) {
+	f, err := Inspect(model)
 	if err != nil {
+		return nil, err
+	}
+	if err := settle(f, model, d); err != nil {
 		return nil, fmt.Errorf("describe model: %w", err)
 	}
-	m, err := facts.nanodet()
+	m, err := infer.Describe(f, d)
 	if err != nil {
-		return nil, fmt.Errorf("describe model: %w; expected %s; found %s", err, expected, facts)
+		return nil, fmt.Errorf("describe model: %w; found %s", err, f)
 	}
 	sum := sha256.Sum256(model)
 	m.SHA256 = hex.EncodeToString(sum[:])
-	m.Version = m.SHA256[:12]
-	m.Name = cmp.Or(facts.metadata["name"], facts.name, "model")
+	m.Version = cmp.Or(m.Version, m.SHA256[:12])
 	return m, nil
 }
 
-// facts are what an ONNX file says about itself.
-type facts struct {
-	name            string // of the graph
-	inputs, outputs []onnx.InputOutputInfo
-	metadata        map[string]string
-}
-
-func (f *facts) String() string {
-	var s []string
-	for _, i := range f.inputs {
-		s = append(s, fmt.Sprintf("input %s %v", i.Name, []int64(i.Dimensions)))
+// Inspect reads what an ONNX file says about itself. Init must have succeeded.
+func Inspect(model []byte) (*infer.Facts, error) {
+	inputs, outputs, err := onnx.GetInputOutputInfoWithONNXData(model)
+	if err != nil {
+		return nil, explain(err, model)
 	}
-	for _, o := range f.outputs {
-		s = append(s, fmt.Sprintf("output %s %v", o.Name, []int64(o.Dimensions)))
-	}
-	var keys []string
-	for k := range f.metadata {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return strings.Join(s, ", ") + ", metadata " + strings.Join(keys, " ")
-}
-
-func inspect(model []byte) (*facts, error) {
-	f := &facts{metadata: map[string]string{}}
-	var err error
-	if f.inputs, f.outputs, err = onnx.GetInputOutputInfoWithONNXData(model); err != nil {
-		return nil, err
-	}
+	f := &infer.Facts{Metadata: map[string]string{}, Inputs: tensors(inputs), Outputs: tensors(outputs)}
 	// The binding reads metadata either from a session made for it alone, fully
 	// optimised with all threads, or from one of ours, which takes a third of the time.
 	s, err := newSession(model, nil, sessionOptions{threads: 1, optimise: false})
 	if err != nil {
-		return nil, err
+		return nil, explain(err, model)
 	}
 	defer destroy(s)
 	meta, err := s.GetModelMetadata()
@@ -84,7 +58,7 @@ func inspect(model []byte) (*facts, error) {
 		return nil, err
 	}
 	defer destroy(meta)
-	if f.name, err = meta.GetGraphName(); err != nil {
+	if f.Name, err = meta.GetGraphName(); err != nil {
 		return nil, err
 	}
 	keys, err := meta.GetCustomMetadataMapKeys()
@@ -92,79 +66,134 @@ func inspect(model []byte) (*facts, error) {
 		return nil, err
 	}
 	for _, k := range keys {
-		if f.metadata[k], _, err = meta.LookupCustomMetadataMap(k); err != nil {
+		if f.Metadata[k], _, err = meta.LookupCustomMetadataMap(k); err != nil {
 			return nil, err
 		}
 	}
 	return f, nil
 }
 
-// nanodet reads the facts as those of a NanoDet whose boxes are decoded inside.
-func (f *facts) nanodet() (*infer.Model, error) {
-	if len(f.inputs) != 1 || len(f.outputs) != 2 {
-		return nil, fmt.Errorf("%d inputs and %d outputs", len(f.inputs), len(f.outputs))
+func tensors(all []onnx.InputOutputInfo) []infer.Tensor {
+	var list []infer.Tensor
+	for _, v := range all {
+		list = append(list, infer.Tensor{Name: v.Name, Type: typeName(v), Shape: v.Dimensions})
 	}
-	in, scores, boxes := f.inputs[0], f.output("scores"), f.output("boxes")
-	if scores == nil || boxes == nil {
-		return nil, errors.New("no outputs named scores and boxes")
-	}
-	for _, v := range []onnx.InputOutputInfo{in, *scores, *boxes} {
-		if v.OrtValueType != onnx.ONNXTypeTensor || v.DataType != onnx.TensorElementDataTypeFloat {
-			return nil, fmt.Errorf("%s is not a tensor of float32", v.Name)
-		}
-	}
-	if d := in.Dimensions; len(d) != 4 || d[1] != 3 || !side(d[2]) || !side(d[3]) {
-		return nil, fmt.Errorf("input of shape %v", []int64(d))
-	}
-	s, b := scores.Dimensions, boxes.Dimensions
-	if len(s) != 3 || len(b) != 3 || s[1] < 1 || s[1] != b[1] || s[2] < 1 || b[2] != 4 {
-		return nil, fmt.Errorf("outputs of shapes %v and %v", []int64(s), []int64(b))
-	}
-	m := &infer.Model{
-		Labels:  strings.Split(f.metadata["names"], ","),
-		Input:   infer.Input{Name: in.Name, Width: int(in.Dimensions[3]), Height: int(in.Dimensions[2])},
-		Outputs: []string{scores.Name, boxes.Name},
-		Head:    infer.NanoDet{Classes: int(s[2])},
-	}
-	if len(m.Labels) != int(s[2]) {
-		return nil, fmt.Errorf("%d names for %d classes", len(m.Labels), s[2])
-	}
-	return m, f.normalisation(&m.Input)
+	return list
 }
 
-func side(d int64) bool { return d >= 1 && d <= media.MaxViewSide }
-
-func (f *facts) output(name string) *onnx.InputOutputInfo {
-	for i := range f.outputs {
-		if f.outputs[i].Name == name {
-			return &f.outputs[i]
+// settle runs a picture of zeros if the file leaves the sizes of outputs open, to
+// learn them.
+func settle(f *infer.Facts, model []byte, d *infer.Description) error {
+	var open []int
+	for i, t := range f.Outputs {
+		if slices.ContainsFunc(t.Shape[min(1, len(t.Shape)):], func(n int64) bool { return n < 1 }) {
+			open = append(open, i)
+		}
+	}
+	if open == nil {
+		return nil
+	}
+	in, batch, err := infer.Picture(f, d)
+	if err != nil {
+		return fmt.Errorf("%w; found %s", err, f)
+	}
+	m := &infer.Model{Input: in}
+	for _, i := range open {
+		if f.Outputs[i].Type == "float16" { // the binding cannot receive those
+			return fmt.Errorf("output %s leaves its size open, expected a known one for float16", f.Outputs[i])
+		}
+		m.Outputs = append(m.Outputs, f.Outputs[i])
+	}
+	shapes, err := shapesOf(model, m, max(1, batch))
+	if err != nil {
+		return fmt.Errorf("run a picture of %d×%d: %w", in.Width, in.Height, err)
+	}
+	for k, i := range open {
+		if t := &f.Outputs[i]; len(shapes[k]) == len(t.Shape) && len(t.Shape) > 0 {
+			shapes[k][0] = t.Shape[0]
+			t.Shape = shapes[k]
 		}
 	}
 	return nil
 }
 
-// normalisation reads colour order, mean and standard deviation.
-func (f *facts) normalisation(in *infer.Input) error {
-	switch c := f.metadata["color"]; c {
-	case "BGR":
-		in.Format = media.BGR24
-	case "RGB":
-		in.Format = media.RGB24
-	default:
-		return fmt.Errorf("color is %q, not BGR or RGB", c)
+// shapesOf runs pictures of zeros and tells the shapes of the outputs.
+func shapesOf(model []byte, m *infer.Model, n int) ([][]int64, error) {
+	s, err := newSession(model, m, sessionOptions{threads: 1, optimise: true})
+	if err != nil {
+		return nil, err
 	}
-	for key, dst := range map[string]*[3]float32{"mean": &in.Mean, "std": &in.Std} {
-		parts := strings.Split(f.metadata[key], ",")
-		if len(parts) != 3 {
-			return fmt.Errorf("%s is %q, not three numbers", key, f.metadata[key])
-		}
-		for i, p := range parts {
-			v, err := strconv.ParseFloat(strings.TrimSpace(p), 32)
-			if err != nil || math.IsNaN(v) || math.IsInf(v, 0) || key == "std" && v <= 0 {
-				return fmt.Errorf("%s is %q, not three numbers", key, f.metadata[key])
+	defer destroy(s)
+	zeros, err := allocate(n * m.Input.Bytes())
+	if err != nil {
+		return nil, err
+	}
+	defer zeros.free()
+	in, err := inputTensor(m.Input, n, zeros)
+	if err != nil {
+		return nil, err
+	}
+	defer destroy(in)
+	outputs := make([]onnx.Value, len(m.Outputs))
+	defer func() {
+		for _, o := range outputs {
+			if o != nil {
+				destroy(o)
 			}
-			dst[i] = float32(v)
+		}
+	}()
+	if err := s.Run([]onnx.Value{in}, outputs); err != nil {
+		return nil, err
+	}
+	shapes := make([][]int64, len(outputs))
+	for k, o := range outputs {
+		shapes[k] = o.GetShape()
+	}
+	return shapes, nil
+}
+
+// noise are the words of ONNX Runtime that are of no use to who reads an error.
+var noise = regexp.MustCompile(`^.*?(Load model from .*? failed:|Failed to load model with error: |Exception during initialization: )|\S+/\S+\.(cc|h):\d+ [^\n]*?(\) |\n)`)
+
+// explain says what is wrong with a file that ONNX Runtime does not load.
+func explain(err error, model []byte) error {
+	text := err.Error()
+	has := func(part string) bool { return strings.Contains(text, part) }
+	switch {
+	case len(model) == 0:
+		return errors.New("read model: the file is empty, expected an ONNX model")
+	case has("Protobuf parsing failed"), has("ModelProto does not have a graph"), has("INVALID_PROTOBUF"):
+		return fmt.Errorf("read model: expected an ONNX model, found %s", looksLike(model))
+	case has("opset"), has("IR version"), has("ir_version"):
+		version, _ := Version()
+		return fmt.Errorf("read model: it is too new for ONNX Runtime %s: %s", version, clean(text))
+	case has("is not a registered function/op"), has("No Op registered"), has("not a registered"):
+		return fmt.Errorf("read model: it needs operators that ONNX Runtime does not have, expected standard ones: %s", clean(text))
+	}
+	return fmt.Errorf("read model: ONNX Runtime does not load it: %s", clean(text))
+}
+
+// looksLike says what a file is that is not ONNX.
+func looksLike(b []byte) string {
+	for _, k := range []struct{ magic, what string }{
+		{"PK\x03\x04", "a zip archive (a PyTorch checkpoint?)"}, {"<", "a page of HTML or XML (a failed download?)"},
+		{"version https://git-lfs", "a pointer of Git LFS, not the file itself"}, {"{", "JSON"}, {"\x1f\x8b", "a gzip file"},
+		{"\x89HDF", "an HDF5 file (Keras?)"}, {"ORTM", "a model in ORT format"},
+	} {
+		if bytes.HasPrefix(b, []byte(k.magic)) || len(b) > 8 && bytes.HasPrefix(b[4:], []byte(k.magic)) {
+			return k.what
 		}
 	}
-	return nil
+	if len(b) > 8 && string(b[4:8]) == "TFL3" {
+		return "a TensorFlow Lite model"
+	}
+	if b[0] == 0x08 || b[0] == 0x0a { // the fields that an ONNX file begins with
+		return fmt.Sprintf("one that is truncated or damaged, of %d bytes", len(b))
+	}
+	return fmt.Sprintf("something else, of %d bytes", len(b))
+}
+
+// clean is an error of ONNX Runtime in one line, without the places in its source.
+func clean(text string) string {
+	return strings.Join(strings.Fields(noise.ReplaceAllString(text, "")), " ")
 }

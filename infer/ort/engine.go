@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -55,10 +56,10 @@ type engine struct {
 	model    *infer.Model
 	identity infer.Identity
 	session  *onnx.DynamicAdvancedSession
-	input    *floats
-	outputs  []*floats
-	rows     []int   // values per image, by output
-	batches  []batch // by number of images − 1
+	input    memory
+	outputs  []*results
+	max      int     // images of a run
+	batches  []batch // by number of images − 1; of a model that fixes it one only
 	closed   bool
 }
 
@@ -113,6 +114,7 @@ func open(model []byte, m *infer.Model, name string, opts Options, log *slog.Log
 	}
 	e := &engine{model: m, identity: infer.Identity{
 		Model: m.SHA256, Provider: name, Precision: opts.Precision, Pipeline: infer.PipelineVersion,
+		Description: m.Description,
 	}}
 	defer func() {
 		if err != nil {
@@ -122,84 +124,69 @@ func open(model []byte, m *infer.Model, name string, opts Options, log *slog.Log
 	if e.session, err = p.session(model, m, log); err != nil {
 		return nil, err
 	}
-	if err := e.measure(); err != nil {
-		return nil, fmt.Errorf("first run: %w", err)
-	}
-	if err := e.allocate(opts.MaxBatch, name == "cpu"); err != nil {
+	e.max = opts.MaxBatch
+	if err := e.allocate(name == "cpu"); err != nil {
 		return nil, err
 	}
-	for _, n := range []int{1, opts.MaxBatch} {
-		if err := e.Run(n); err != nil {
-			return nil, fmt.Errorf("first run of %d images (does the model take so many?): %w", n, err)
-		}
-	}
-	return e, nil
+	return e, e.try()
 }
 
-// measure runs one black image to learn the shapes of the outputs.
-func (e *engine) measure() error {
-	black, err := allocate(e.model.Input.Size())
-	if err != nil {
-		return err
-	}
-	defer black.free()
-	in, err := onnx.NewTensor(e.inputShape(1), black.data)
-	if err != nil {
-		return err
-	}
-	defer destroy(in)
-	outputs := make([]onnx.Value, len(e.model.Outputs))
-	defer func() {
-		for _, o := range outputs {
-			if o != nil {
-				destroy(o)
+// try runs one image of zeros, and then as many images of noise as there can be, and
+// looks whether the results can be those of such a model.
+func (e *engine) try() error {
+	for _, n := range []int{1, e.max} {
+		if err := e.Run(n); err != nil {
+			return fmt.Errorf("first run of %d images (does the model take so many?): %w", n, err)
+		}
+		for i := range n {
+			if err := e.model.Head.Check(e, i); err != nil {
+				return err
 			}
 		}
-	}()
-	if err := e.session.Run([]onnx.Value{in}, outputs); err != nil {
-		return err
-	}
-	for k, o := range outputs {
-		t, ok := o.(*onnx.Tensor[float32])
-		if !ok || len(t.GetShape()) != 3 || t.GetShape()[0] != 1 {
-			return fmt.Errorf("output %s is a %T of shape %v", e.model.Outputs[k], o, o.GetShape())
+		random, in := rand.New(rand.NewPCG(1, 2)), e.model.Input //nolint:gosec // G404: the same noise each time
+		pixels, pix := infer.NewNormalizer(in), make([]byte, in.Size())
+		for i := range e.max {
+			for k := range pix {
+				pix[k] = byte(random.Uint32())
+			}
+			pixels.Convert(e.Input(i), pix)
 		}
-		e.rows = append(e.rows, len(t.GetData()))
 	}
 	return nil
 }
 
 // allocate makes the tensors of all sizes of batch.
-func (e *engine) allocate(maxBatch int, bind bool) (err error) {
-	if e.input, err = allocate(maxBatch * e.model.Input.Size()); err != nil {
+func (e *engine) allocate(bind bool) (err error) {
+	if e.input, err = allocate(e.max * e.model.Input.Bytes()); err != nil {
 		return err
 	}
-	for _, row := range e.rows {
-		f, err := allocate(maxBatch * row)
+	for _, t := range e.model.Outputs {
+		r, err := newResults(t, e.max)
 		if err != nil {
 			return err
 		}
-		e.outputs = append(e.outputs, f)
+		e.outputs = append(e.outputs, r)
 	}
-	anchors := e.rows[1] / 4
-	for n := 1; n <= maxBatch; n++ {
-		var b batch
-		e.batches = append(e.batches, b)
-		if err := e.prepare(&e.batches[n-1], int64(n), int64(anchors), bind); err != nil {
+	for n := 1; n <= e.max; n++ {
+		if e.model.Batch > 0 {
+			n = e.max
+		}
+		e.batches = append(e.batches, batch{})
+		if err := e.prepare(&e.batches[len(e.batches)-1], n, bind); err != nil {
 			return fmt.Errorf("tensors for %d images: %w", n, err)
 		}
 	}
 	return nil
 }
 
-func (e *engine) prepare(b *batch, n, anchors int64, bind bool) error {
-	in, err := onnx.NewTensor(e.inputShape(n), e.input.data)
+func (e *engine) prepare(b *batch, n int, bind bool) error {
+	in, err := inputTensor(e.model.Input, n, e.input)
 	if err != nil {
 		return err
 	}
 	b.input = append(b.input, in)
-	for k, f := range e.outputs {
-		out, err := onnx.NewTensor(onnx.NewShape(n, anchors, int64(e.rows[k])/anchors), f.data)
+	for _, r := range e.outputs {
+		out, err := r.tensor(n)
 		if err != nil {
 			return err
 		}
@@ -215,26 +202,25 @@ func (e *engine) prepare(b *batch, n, anchors int64, bind bool) error {
 		return err
 	}
 	for k, out := range b.outputs {
-		if err := b.binding.BindOutput(e.model.Outputs[k], out); err != nil {
+		if err := b.binding.BindOutput(e.model.Outputs[k].Name, out); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (e *engine) inputShape(n int64) onnx.Shape {
-	return onnx.NewShape(n, 3, int64(e.model.Input.Height), int64(e.model.Input.Width))
+// inputTensor is the input of a run of n images.
+func inputTensor(in infer.Input, n int, m memory) (onnx.Value, error) {
+	return onnx.NewCustomDataTensor(onnx.NewShape(in.Shape(n)...), m[:n*in.Bytes()], kindOf(in.Type.String()).onnx)
 }
 
-func (e *engine) Model() *infer.Model      { return e.model }
-func (e *engine) Identity() infer.Identity { return e.identity }
-func (e *engine) MaxBatch() int            { return len(e.batches) }
-func (e *engine) Input(i int) []float32    { return image(e.input.data, i, e.model.Input.Size()) }
-func (e *engine) Output(k, i int) []float32 {
-	return image(e.outputs[k].data, i, e.rows[k])
-}
+func (e *engine) Model() *infer.Model       { return e.model }
+func (e *engine) Identity() infer.Identity  { return e.identity }
+func (e *engine) MaxBatch() int             { return e.max }
+func (e *engine) Input(i int) []byte        { return image(e.input, i, e.model.Input.Bytes()) }
+func (e *engine) Output(k, i int) []float32 { return image(e.outputs[k].read, i, e.outputs[k].row) }
 
-func image(all []float32, i, size int) []float32 { return all[i*size : (i+1)*size : (i+1)*size] }
+func image[T any](all []T, i, size int) []T { return all[i*size : (i+1)*size : (i+1)*size] }
 
 // Run does not allocate on the CPU. On a GPU it does, a little: a binding would
 // copy the input to the device once, when it is bound, and not at each run.
@@ -242,10 +228,10 @@ func (e *engine) Run(n int) error {
 	if e.closed {
 		return errors.New("onnx runtime: engine is closed")
 	}
-	if n < 1 || n > len(e.batches) {
-		return fmt.Errorf("onnx runtime: run of %d images, at most %d", n, len(e.batches))
+	if n < 1 || n > e.max {
+		return fmt.Errorf("onnx runtime: run of %d images, at most %d", n, e.max)
 	}
-	b := &e.batches[n-1]
+	b := &e.batches[min(n, len(e.batches))-1]
 	var err error
 	if b.binding != nil {
 		err = e.session.RunWithBinding(b.binding)
@@ -254,6 +240,9 @@ func (e *engine) Run(n int) error {
 	}
 	if err != nil {
 		return fmt.Errorf("onnx runtime: %w", err)
+	}
+	for _, r := range e.outputs {
+		r.convert(n)
 	}
 	return nil
 }
@@ -279,8 +268,8 @@ func (e *engine) Close() error {
 		errs = append(errs, e.session.Destroy())
 	}
 	e.input.free()
-	for _, f := range e.outputs {
-		f.free()
+	for _, r := range e.outputs {
+		r.raw.free()
 	}
 	return errors.Join(errs...)
 }

@@ -33,7 +33,7 @@ func TestDescribeReadsTheModel(t *testing.T) {
 }
 
 func TestDescribeSaysWhatItExpectedAndFound(t *testing.T) {
-	if _, err := Describe([]byte("not a model")); err == nil {
+	if _, err := Describe([]byte("not a model"), nil); err == nil {
 		t.Error("nonsense was described")
 	}
 	b, err := nanodet()
@@ -41,14 +41,17 @@ func TestDescribeSaysWhatItExpectedAndFound(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The same model with its colour order misspelt, and one with other outputs' names.
-	for from, to := range map[string]string{"\x05color\x12\x03BGR": "\x05color\x12\x03BRG", "\x05boxes": "\x05bexes"} {
-		changed := bytes.ReplaceAll(b, []byte(from), []byte(to))
+	for from, c := range map[string]struct{ to, want string }{
+		"\x05color\x12\x03BGR": {"\x05color\x12\x03BRG", `metadata color is "BRG", expected BGR or RGB`},
+		"\x05boxes":            {"\x05bexes", "no head reads these outputs: 2 outputs of three dimensions; expected one of:"},
+	} {
+		changed := bytes.ReplaceAll(b, []byte(from), []byte(c.to))
 		if bytes.Equal(changed, b) {
 			t.Fatalf("%q is not in the model", from)
 		}
-		_, err := Describe(changed)
-		if err == nil || !strings.Contains(err.Error(), "expected a NanoDet") || !strings.Contains(err.Error(), "found input images [-1 3 416 416]") {
-			t.Errorf("%q: err = %v", to, err)
+		_, err := Describe(changed, nil)
+		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "found input images float32 [N,3,416,416]") {
+			t.Errorf("%q: err = %v", c.to, err)
 		}
 	}
 }

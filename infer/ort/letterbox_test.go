@@ -4,8 +4,10 @@ package ort
 
 import (
 	"crypto/md5"
+	"encoding/binary"
 	"encoding/hex"
 	"image/png"
+	"math"
 	"os"
 	"path/filepath"
 	"testing"
@@ -89,4 +91,13 @@ func (p picture) source(dst, size, full int) (i, j int, f float32) {
 	s = min(max(s, 0), float64(full-1))
 	i = int(s)
 	return i, min(i+1, full-1), float32(s - float64(i))
+}
+
+// bytesOf is how numbers lie in memory.
+func bytesOf(values []float32) []byte {
+	var b []byte
+	for _, v := range values {
+		b = binary.NativeEndian.AppendUint32(b, math.Float32bits(v))
+	}
+	return b
 }

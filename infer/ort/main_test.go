@@ -91,7 +91,7 @@ var described = sync.OnceValues(func() (*infer.Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Describe(b)
+	return Describe(b, nil)
 })
 
 // openNanoDet opens the embedded model; the test closes it at its end.

@@ -12,32 +12,34 @@ import (
 	"unsafe"
 )
 
-// floats is zeroed memory from C's heap, aligned for the widest vector registers.
+// memory is zeroed memory from C's heap, aligned for the widest vector registers.
 // ONNX Runtime may keep pointers to it until free.
-type floats struct {
-	data []float32
-}
+type memory []byte
 
 const alignment = 64
 
-func allocate(n int) (*floats, error) {
-	size := (n*4 + alignment - 1) / alignment * alignment
-	p := C.aligned_alloc(alignment, C.size_t(size))
+func allocate(size int) (memory, error) {
+	rounded := (max(size, 1) + alignment - 1) / alignment * alignment
+	p := C.aligned_alloc(alignment, C.size_t(rounded))
 	if p == nil {
 		return nil, fmt.Errorf("allocate %d bytes of tensor memory", size)
 	}
-	f := &floats{data: unsafe.Slice((*float32)(p), n)}
-	clear(f.data)
-	return f, nil
+	m := memory(unsafe.Slice((*byte)(p), size))
+	clear(m)
+	return m, nil
 }
 
 // free gives the memory back. Slices of it must not be used any more.
-func (f *floats) free() {
-	if f == nil || f.data == nil {
-		return
+func (m *memory) free() {
+	if *m != nil {
+		C.free(unsafe.Pointer(unsafe.SliceData(*m)))
+		*m = nil
 	}
-	C.free(unsafe.Pointer(&f.data[0]))
-	f.data = nil
+}
+
+// floats looks at the memory as at numbers.
+func (m memory) floats() []float32 {
+	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(m))), len(m)/4)
 }
 
 // destroy frees an object of the binding. Destroy has errors only for objects that

@@ -39,6 +39,9 @@ func newProvider(name string, m *infer.Model, opts *Options) (*provider, error) 
 			opts.MaxBatch = DefaultBatchCPU
 		}
 	}
+	if m.Batch > 0 {
+		opts.MaxBatch = m.Batch // it takes nothing else
+	}
 	if opts.Precision != "fp32" && (opts.Precision != "fp16" || name != "tensorrt") {
 		return nil, fmt.Errorf("no precision %s", opts.Precision)
 	}
@@ -93,7 +96,10 @@ func newSession(model []byte, m *infer.Model, so sessionOptions) (*onnx.DynamicA
 	}
 	var inputs, outputs []string
 	if m != nil {
-		inputs, outputs = []string{m.Input.Name}, m.Outputs
+		inputs = []string{m.Input.Name}
+		for _, t := range m.Outputs {
+			outputs = append(outputs, t.Name)
+		}
 	}
 	return onnx.NewDynamicAdvancedSessionWithONNXData(model, inputs, outputs, o)
 }
@@ -156,11 +162,12 @@ func addTensorRT(o *onnx.SessionOptions, settings map[string]string) error {
 // fastest with MaxBatch.
 func tensorRTSettings(m *infer.Model, opts *Options, device string) (map[string]string, error) {
 	shape := func(n int) string {
-		return fmt.Sprintf("%s:%dx3x%dx%d", m.Input.Name, n, m.Input.Height, m.Input.Width)
+		d := m.Input.Shape(n)
+		return fmt.Sprintf("%s:%dx%dx%dx%d", m.Input.Name, d[0], d[1], d[2], d[3])
 	}
 	s := map[string]string{
 		"device_id":              device,
-		"trt_profile_min_shapes": shape(1),
+		"trt_profile_min_shapes": shape(max(1, m.Batch)),
 		"trt_profile_opt_shapes": shape(opts.MaxBatch),
 		"trt_profile_max_shapes": shape(opts.MaxBatch),
 		"trt_fp16_enable":        "0",
