@@ -34,7 +34,7 @@ var ladder = map[string]string{
 	"session/client":      "session/wire coder/websocket",
 	"session/sessiontest": "media media/spool infer infer/infertest session session/wire",
 
-	"hub":                       "media media/spool infer session session/wire hub/timeline",
+	"hub":                       "media media/spool infer session session/wire hub/timeline hub/outbox",
 	"hub/timeline":              "session/wire cockroachdb/pebble",
 	"hub/timeline/timelinetest": "hub/timeline session/wire",
 	"hub/outbox":                "session/wire golang.org/x/oauth2",

@@ -80,13 +80,7 @@ func (h *Hub) Sessions(principal string) []session.Status {
 	return out
 }
 
-// list are the sessions that run.
-func (h *Hub) list() []*entry {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.listLocked()
-}
-
+// listLocked are the sessions that run. h.mu is held.
 func (h *Hub) listLocked() []*entry {
 	var running []*entry
 	for _, e := range h.sessions {

@@ -83,6 +83,7 @@ func (h *Hub) close() error {
 	if left.Stuck == 0 {
 		h.work.Wait()
 	}
+	h.stopOutbox() // its cursors are in the store: the next process delivers the rest
 	if err := errors.Join(h.timeline.Close(), h.lock.Close()); err != nil {
 		return fmt.Errorf("close hub: %w", err)
 	}

@@ -21,6 +21,7 @@ import (
 
 	"golang.org/x/sync/singleflight"
 
+	"detections/hub/outbox"
 	"detections/hub/timeline"
 	"detections/media/spool"
 	"detections/session"
@@ -35,7 +36,10 @@ type Config struct {
 	Wait time.Duration
 	// Store opens the timelines' store in a folder of the data directory, once that is
 	// ours. nil: they are kept in memory and end with the process.
-	Store    func(dir string) (timeline.Store, error)
+	Store func(dir string) (timeline.Store, error)
+	// Outbox says how results are delivered to an Annotations service, and media fetched
+	// from it; the hub sets Source and Dir. nil: there is none.
+	Outbox   *outbox.Config
 	Decoders session.Decoders
 	AI       *AI
 	Limits   Limits
@@ -81,22 +85,25 @@ type Hub struct {
 	log      *slog.Logger
 	lock     *os.File
 	timeline *timeline.Log
+	outbox   *outbox.Outbox // nil: there is no Annotations service
 	disk     disk
 	quit     chan struct{} // closed by Close
 	draining atomic.Bool
 	stopping chan struct{} // closed by Drain
 	stopOnce sync.Once
 	// closeOnce is close, once.
-	closeOnce func() error
-	work      sync.WaitGroup
-	tails     tails
-	starts    singleflight.Group // by principal and idempotency key
+	closeOnce  func() error
+	stopOutbox func()
+	work       sync.WaitGroup
+	tails      tails
+	starts     singleflight.Group // by principal and idempotency key
 
 	// Guarded by mu.
 	mu       sync.Mutex
 	sessions map[string]*entry
 	keys     map[string]string // principal and idempotency key → session
 	known    map[string]string // what determines results → session that has them
+	claims   map[string]bool   // principal and media id: a session on it is being started
 	ended    []*entry          // oldest first
 	totals   totals
 	pictures int // being worked on
@@ -106,13 +113,17 @@ type Hub struct {
 // entry is a session as the hub knows it.
 type entry struct {
 	*session.Session
-	epoch   string
-	token   string
-	key     string
-	endedAt time.Time     // guarded by Hub.mu; zero: it runs
-	known   string        // guarded by Hub.mu; its key in Hub.known
-	bytes   int64         // guarded by Hub.mu; of its timeline, once it has ended
-	over    chan struct{} // closed when it has ended and its media is gone, or it is suspended
+	epoch string
+	token string
+	key   string
+	over  chan struct{} // closed when it has ended and its media is gone, or it is suspended
+
+	// Guarded by Hub.mu.
+	endedAt   time.Time // zero: it runs
+	known     string    // its key in Hub.known
+	bytes     int64     // of its timeline, once it has ended
+	last      uint64    // offset of its end event, once it has ended
+	delivered uint64    // offset up to which its events were delivered or given up
 }
 
 // New takes the data directory and starts the hub; sessions of an earlier process
@@ -125,7 +136,8 @@ func New(c Config) (*Hub, error) {
 	h := &Hub{
 		cfg: c, limits: c.Limits.withDefaults(), log: c.Logger, lock: lock,
 		quit: make(chan struct{}), stopping: make(chan struct{}),
-		sessions: map[string]*entry{}, keys: map[string]string{}, known: map[string]string{}, totals: newTotals(),
+		sessions: map[string]*entry{}, keys: map[string]string{}, known: map[string]string{}, claims: map[string]bool{}, totals: newTotals(),
+		stopOutbox: func() {},
 	}
 	h.closeOnce = sync.OnceValue(h.close)
 	if h.log == nil {
@@ -139,9 +151,13 @@ func New(c Config) (*Hub, error) {
 		return nil, errors.Join(err, store.Close(), lock.Close())
 	}
 	h.timeline = timeline.New(store)
+	if err := h.openOutbox(); err != nil {
+		return nil, errors.Join(err, h.Close())
+	}
 	if err := h.restore(context.Background()); err != nil {
 		return nil, errors.Join(fmt.Errorf("take up sessions: %w", err), h.Close())
 	}
+	h.runOutbox()
 	h.work.Go(h.run)
 	return h, nil
 }
@@ -171,7 +187,7 @@ func (h *Hub) Start(ctx context.Context, principal string, m wire.Start) (*sessi
 		}
 		return a, err
 	}
-	e, err := h.begin(ctx, principal, m)
+	e, err := h.begin(ctx, principal, origin{Start: m})
 	if err != nil {
 		return nil, err
 	}
@@ -183,19 +199,16 @@ func (h *Hub) Start(ctx context.Context, principal string, m wire.Start) (*sessi
 }
 
 // begin gives the session of a key, a new one if there is none yet.
-func (h *Hub) begin(ctx context.Context, principal string, m wire.Start) (*entry, error) {
-	if m.Key == "" {
-		return h.create(ctx, principal, m)
+func (h *Hub) begin(ctx context.Context, principal string, o origin) (*entry, error) {
+	if o.Start.Key == "" {
+		return h.create(ctx, principal, o)
 	}
-	key := keyOf(principal, m.Key)
-	e, err, _ := h.starts.Do(key, func() (any, error) {
-		h.mu.Lock()
-		e := h.sessions[h.keys[key]]
-		h.mu.Unlock()
-		if e != nil {
+	o.Key = keyOf(principal, o.Start.Key)
+	e, err, _ := h.starts.Do(o.Key, func() (any, error) {
+		if e := h.ofKey(principal, o.Start.Key); e != nil {
 			return e, nil
 		}
-		return h.create(ctx, principal, m)
+		return h.create(ctx, principal, o)
 	})
 	if err != nil {
 		return nil, err
@@ -204,6 +217,16 @@ func (h *Hub) begin(ctx context.Context, principal string, m wire.Start) (*entry
 }
 
 func keyOf(principal, key string) string { return principal + "\x00" + key }
+
+// ofKey is the session that was started with a key, or nil.
+func (h *Hub) ofKey(principal, key string) *entry {
+	if key == "" {
+		return nil
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.sessions[h.keys[keyOf(principal, key)]]
+}
 
 // admit says whether another session may run, and reserves its place.
 func (h *Hub) admit() error {
@@ -220,14 +243,14 @@ func (h *Hub) admit() error {
 }
 
 // create makes a session and runs it.
-func (h *Hub) create(ctx context.Context, principal string, m wire.Start) (*entry, error) {
+func (h *Hub) create(ctx context.Context, principal string, o origin) (*entry, error) {
 	if err := h.room(); err != nil {
 		return nil, err
 	}
 	if err := h.admit(); err != nil {
 		return nil, err
 	}
-	e, err := h.record(ctx, principal, m)
+	e, err := h.record(ctx, principal, o)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.starting--
@@ -243,11 +266,9 @@ func (h *Hub) create(ctx context.Context, principal string, m wire.Start) (*entr
 }
 
 // record makes a session's timeline and spool.
-func (h *Hub) record(ctx context.Context, principal string, m wire.Start) (*owned, error) {
-	id, o := rand.Text(), origin{Start: m, Token: rand.Text()}
-	if m.Key != "" {
-		o.Key = keyOf(principal, m.Key)
-	}
+func (h *Hub) record(ctx context.Context, principal string, o origin) (*owned, error) {
+	id := rand.Text()
+	o.Token = rand.Text()
 	meta := timeline.Meta{ID: id, Principal: principal, Epoch: rand.Text()[:8], Created: time.Now(), Start: o.encode()}
 	if err := h.timeline.Store().Create(ctx, meta); err != nil {
 		return nil, storeError("create timeline", err)

@@ -21,6 +21,9 @@ func (j *journal) Append(ctx context.Context, after uint64, e wire.Event, replay
 	if err := j.Writer.Append(ctx, after, e, replay); err != nil {
 		return err
 	}
+	if j.hub.outbox != nil {
+		j.hub.outbox.Wake(j.session, e.Offset)
+	}
 	j.hub.tails.publish(TailEvent{Session: j.session, Event: e}, j.principal)
 	return nil
 }

@@ -18,7 +18,7 @@ func knownKey(principal, sha256, results string) string {
 
 // knows gives a session that has the results of a start's media already, or nil.
 func (h *Hub) knows(principal string, m wire.Start) *entry {
-	if m.Media.SHA256 == "" || m.Key != "" && h.hasKey(principal, m.Key) {
+	if m.Media.SHA256 == "" || h.ofKey(principal, m.Key) != nil {
 		return nil
 	}
 	b := h.cfg.AI.ready()
@@ -32,12 +32,6 @@ func (h *Hub) knows(principal string, m wire.Start) *entry {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.sessions[h.known[knownKey(principal, m.Media.SHA256, results)]]
-}
-
-func (h *Hub) hasKey(principal, key string) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.sessions[h.keys[keyOf(principal, key)]] != nil
 }
 
 // learn gives the key under which an ended session's results can be found again;
@@ -57,6 +51,26 @@ func (h *Hub) learn(ctx context.Context, e *entry) string {
 		return ""
 	}
 	return knownKey(e.Principal(), st.End.MediaSHA256, results)
+}
+
+// FindMedia is the newest of the principal's sessions on media, by its id at the
+// Annotations service or its hash; one that runs comes before those that have ended,
+// and counts by the hash that was declared. UnknownMedia: there is none.
+func (h *Hub) FindMedia(principal, media string) (id string, err error) {
+	running := false
+	for _, st := range h.Sessions(principal) {
+		sum := st.Media.SHA256
+		if st.End != nil {
+			sum = st.End.MediaSHA256
+		}
+		if (st.Media.ID == media || strings.EqualFold(sum, media)) && (st.End == nil || !running) {
+			id, running = st.ID, st.End == nil
+		}
+	}
+	if id == "" || media == "" {
+		return "", wire.Errorf(wire.UnknownMedia, "there is no session with media %.80q, neither by its id nor by its SHA-256", media)
+	}
+	return id, nil
 }
 
 // ByMedia are the principal's sessions of these bytes, oldest first.

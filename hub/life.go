@@ -20,6 +20,7 @@ type origin struct {
 	Start wire.Start `json:"start"`
 	Token string     `json:"token"`
 	Key   string     `json:"key,omitempty"`
+	Fetch *fetch     `json:"fetch,omitempty"` // where the media comes from; nil: a client sends it
 }
 
 func (o origin) encode() []byte { return wire.Encode(o) }
@@ -32,6 +33,7 @@ type owned struct {
 	hub    *Hub
 	writer *timeline.Writer
 	spool  *spool.Spool
+	fetch  *fetch // nil: a client is the feeder
 }
 
 // own takes a session's timeline and makes the session. Call live next.
@@ -44,7 +46,14 @@ func (h *Hub) own(ctx context.Context, meta timeline.Meta, o origin, sp *spool.S
 	c := h.sessionConfig(meta, o)
 	c.Journal, c.Spool, c.Past = &journal{Writer: writer, hub: h, session: meta.ID, principal: meta.Principal}, sp, past
 	e.Session = session.New(c)
-	return &owned{entry: e, hub: h, writer: writer, spool: sp}, nil
+	own := &owned{entry: e, hub: h, writer: writer, spool: sp}
+	if o.Fetch != nil && h.outbox != nil && (past == nil || !past.Complete) {
+		own.fetch, o.Fetch.owned = o.Fetch, true
+		if past != nil {
+			own.fetch.belong(h, o.Start.Media.ID)
+		}
+	}
+	return own, nil
 }
 
 func (h *Hub) entryOf(meta timeline.Meta, o origin) *entry {
@@ -62,7 +71,9 @@ func (h *Hub) sessionConfig(meta timeline.Meta, o origin) session.Config {
 func (o *owned) live() {
 	defer close(o.over)
 	defer o.writer.Close()
+	stop := o.fetch.feed(o.Session)
 	err := o.Run()
+	stop()
 	h := o.hub
 	if o.Suspended() {
 		if err := errors.Join(err, o.spool.Close()); err != nil {
@@ -85,13 +96,14 @@ func (o *owned) live() {
 
 // keep puts a session among those that have ended, in their order.
 func (h *Hub) keep(e *entry, at time.Time) {
-	known, bytes := h.learn(context.Background(), e), int64(0)
-	if st, err := h.timeline.Store().Status(context.Background(), e.ID()); err == nil {
-		bytes = st.Bytes
+	known := h.learn(context.Background(), e)
+	st, err := h.timeline.Store().Status(context.Background(), e.ID())
+	if err != nil {
+		h.log.Warn("an ended session's size is not known", "session", e.ID(), "err", err)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	e.endedAt, e.known, e.bytes = at, known, bytes
+	e.endedAt, e.known, e.bytes, e.last, e.delivered = at, known, st.Bytes, st.Offset, max(e.delivered, st.Delivered)
 	i, _ := slices.BinarySearchFunc(h.ended, at, func(o *entry, at time.Time) int { return o.endedAt.Compare(at) })
 	h.ended = slices.Insert(h.ended, i, e)
 	if known != "" {

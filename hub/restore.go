@@ -26,12 +26,11 @@ func (h *Hub) restore(ctx context.Context) error {
 	running := 0
 	for _, st := range all {
 		if st.Ended {
-			err = h.restoreEnded(ctx, st)
-		} else {
-			running++
-			err = h.restoreRunning(ctx, st)
+			h.restoreEnded(ctx, st)
+			continue
 		}
-		if err != nil {
+		running++
+		if err := h.restoreRunning(ctx, st); err != nil {
 			return fmt.Errorf("session %s: %w", st.ID, err)
 		}
 	}
@@ -101,20 +100,23 @@ func (h *Hub) giveUp(ctx context.Context, st timeline.Status, o origin) error {
 	return h.addEnded(st.Meta, o, line)
 }
 
-// restoreEnded makes an ended session readable.
-func (h *Hub) restoreEnded(ctx context.Context, st timeline.Status) error {
+// restoreEnded makes an ended session readable. If its end cannot be read, nobody can
+// use it, and nobody else suffers.
+func (h *Hub) restoreEnded(ctx context.Context, st timeline.Status) {
 	o, err := decodeOrigin(st.Start)
 	if err != nil {
-		return err
+		h.log.Error("what an ended session was asked to do is damaged; its results are kept", "session", st.ID, "err", err)
 	}
 	lines, err := h.lines(st.ID)(ctx, st.Offset-1, 1)
+	if err == nil && len(lines) != 1 {
+		err = fmt.Errorf("event %d is missing", st.Offset)
+	}
+	if err == nil {
+		err = h.addEnded(st.Meta, o, lines[0])
+	}
 	if err != nil {
-		return err
+		h.log.Error("an ended session cannot be read", "session", st.ID, "err", err)
 	}
-	if len(lines) != 1 {
-		return fmt.Errorf("event %d is missing", st.Offset)
-	}
-	return h.addEnded(st.Meta, o, lines[0])
 }
 
 func (h *Hub) addEnded(meta timeline.Meta, o origin, last session.Line) error {

@@ -27,30 +27,29 @@ func (h *Hub) sweep(now time.Time) {
 	}
 }
 
-// expired is the next session to delete, or nil: the oldest, and among those that
-// only must make room, the oldest whose results were delivered.
+// lastLook is how long who was just told of a session's end can still read its results,
+// however full the disk is.
+const lastLook = time.Minute
+
+// expired is the next session to delete, or nil: the oldest that is past its retention
+// or must make room, of those whose results were delivered.
 func (h *Hub) expired(now time.Time) *entry {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(h.ended) == 0 {
 		return nil
 	}
-	if oldest := h.ended[0]; now.Sub(oldest.endedAt) >= h.limits.Retention {
-		return oldest
-	}
-	if len(h.ended) <= h.limits.Kept && !h.disk.full(h.usedLocked()) {
-		return nil
-	}
+	crowded, full := len(h.ended) > h.limits.Kept, h.disk.full(h.usedLocked())
 	for _, e := range h.ended {
-		if h.delivered(e) {
+		switch age := now.Sub(e.endedAt); {
+		case age < h.limits.Retention && !crowded && !(full && age >= lastLook):
+			return nil
+		case h.delivered(e):
 			return e
 		}
 	}
 	return nil
 }
-
-// delivered says whether nobody waits for a session's results any more.
-func (h *Hub) delivered(*entry) bool { return true }
 
 // forget deletes an ended session.
 func (h *Hub) forget(e *entry) {
@@ -66,5 +65,8 @@ func (h *Hub) forget(e *entry) {
 	h.mu.Unlock()
 	if err := h.timeline.Delete(context.Background(), e.ID()); err != nil {
 		h.log.Warn("the timeline was not deleted", "session", e.ID(), "err", err)
+	}
+	if h.outbox != nil {
+		h.outbox.Forget(e.ID())
 	}
 }

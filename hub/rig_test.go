@@ -14,6 +14,8 @@ import (
 	"go.uber.org/goleak"
 
 	"detections/hub"
+	"detections/hub/outbox"
+	"detections/hub/outbox/outboxtest"
 	"detections/hub/timeline"
 	"detections/infer"
 	"detections/infer/infertest"
@@ -29,10 +31,12 @@ const ms = time.Millisecond
 // options are what a hub under test is made of. Everything has a default.
 type options struct {
 	limits   hub.Limits
+	dir      string // empty: a new one
 	store    timeline.Store
 	decoders sessiontest.Config
 	engine   infertest.Config
 	load     hub.Load
+	service  *outboxtest.Service // nil: there is no Annotations service
 }
 
 // rig is a hub with everything real around it except decoders and engines. It
@@ -40,6 +44,7 @@ type options struct {
 type rig struct {
 	*hub.Hub
 	t        *testing.T
+	options  options
 	dir      string
 	store    timeline.Store
 	decoders *sessiontest.Decoders
@@ -49,7 +54,10 @@ type rig struct {
 
 func open(t *testing.T, o options) *rig {
 	t.Helper()
-	r := &rig{t: t, dir: t.TempDir(), store: o.store, decoders: &sessiontest.Decoders{Config: o.decoders}, loaded: make(chan struct{})}
+	r := &rig{t: t, options: o, dir: o.dir, store: o.store, decoders: &sessiontest.Decoders{Config: o.decoders}, loaded: make(chan struct{})}
+	if r.dir == "" {
+		r.dir = t.TempDir()
+	}
 	if r.store == nil {
 		r.store = timeline.NewMemory()
 	}
@@ -62,10 +70,22 @@ func open(t *testing.T, o options) *rig {
 	var err error
 	r.Hub, err = hub.New(hub.Config{
 		Dir: r.dir, Store: func(string) (timeline.Store, error) { return r.store, nil }, Decoders: r.decoders, AI: r.ai, Limits: o.limits,
+		Outbox: r.annotations(),
 	})
 	must(t, err)
 	go func() { defer close(r.loaded); r.ai.Run(t.Context()) }()
 	return r
+}
+
+// annotations connects the hub with the Annotations service.
+func (r *rig) annotations() *outbox.Config {
+	if r.options.service == nil {
+		return nil
+	}
+	url, client := outboxtest.Connect(r.t, r.options.service)
+	a, err := outbox.NewAnnotations(outbox.ServiceConfig{URL: url, HTTP: client})
+	must(r.t, err)
+	return &outbox.Config{Service: a}
 }
 
 func must(t *testing.T, err error) {

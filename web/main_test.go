@@ -14,6 +14,8 @@ import (
 	"go.uber.org/goleak"
 
 	"detections/hub"
+	"detections/hub/outbox"
+	"detections/hub/outbox/outboxtest"
 	"detections/infer"
 	"detections/infer/infertest"
 	"detections/session/sessiontest"
@@ -54,6 +56,7 @@ type options struct {
 	hosts, origins []string
 	load           hub.Load // nil: an engine is ready at once
 	outbox         web.Outbox
+	service        *outboxtest.Service // nil: there is no Annotations service
 }
 
 func newHouse(t *testing.T, o options) *house {
@@ -72,8 +75,17 @@ func newHouse(t *testing.T, o options) *house {
 	if o.load == nil {
 		<-loaded
 	}
+	var deliveries *outbox.Config
+	if o.service != nil {
+		url, client := outboxtest.Connect(t, o.service)
+		a, err := outbox.NewAnnotations(outbox.ServiceConfig{URL: url, HTTP: client})
+		if err != nil {
+			t.Fatal(err)
+		}
+		deliveries = &outbox.Config{Service: a}
+	}
 	h, err := hub.New(hub.Config{
-		Dir: t.TempDir(), AI: ai, Limits: o.limits,
+		Dir: t.TempDir(), AI: ai, Limits: o.limits, Outbox: deliveries,
 		Decoders: &sessiontest.Decoders{Config: sessiontest.Config{Unit: piece}}, OnResult: metrics.ObserveResult,
 	})
 	if err != nil {

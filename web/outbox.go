@@ -35,10 +35,7 @@ func (s *Server) outbox(h outboxHandler) http.HandlerFunc {
 		_, err := s.principal(r)
 		switch {
 		case err == nil && s.cfg.Outbox == nil:
-			writeJSON(w, typeProblem, http.StatusNotFound, problem{
-				Type: "about:blank", Title: http.StatusText(http.StatusNotFound), Status: http.StatusNotFound, Code: wire.BadMessage,
-				Detail: "this hub has no Annotations service to deliver to; start it with --annotations-url",
-			})
+			s.noAnnotations(w)
 		case err == nil:
 			err = h(w, r)
 		}

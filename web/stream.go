@@ -88,8 +88,10 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 	id := q.Get("session")
 	switch {
 	case id == "" && q.Has("media"):
-		s.refuse(w, r, wire.Errorf(wire.BadMessage, "media: this hub does not find sessions by their media; give ?session=, which GET /v1/sessions lists"))
-		return
+		if id, err = s.hub.FindMedia(principal, q.Get("media")); err != nil {
+			s.refuse(w, r, err)
+			return
+		}
 	case id == "":
 		s.tail(w, r, principal)
 		return

@@ -212,7 +212,7 @@ func TestStreamRefusals(t *testing.T) {
 	s.problem(s.get("/detect/stream?session=nobody"), 404, wire.UnknownSession, `no session "nobody"`)
 	s.problem(s.get("/detect/stream?session=x", "Last-Event-ID", "seven"), 400, wire.BadMessage, `expected epoch:offset as sent before, got "seven"`)
 	s.problem(s.get("/detect/stream?session=x&results=some"), 400, wire.BadMessage, `expected "all" or "nonempty"`)
-	s.problem(s.get("/detect/stream?media=5"), 400, wire.BadMessage, "give ?session=")
+	s.problem(s.get("/detect/stream?media=5"), 404, wire.UnknownMedia, `no session with media "5"`)
 	s.problem(s.get("/"+strings.Repeat("a", 5000)), 404, wire.BadMessage, "aaa; GET / lists what there is")
 	s.works()
 }

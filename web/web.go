@@ -87,6 +87,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("POST /detect", s.detect)
 	mux.HandleFunc("POST /detect/video", s.video)
 	mux.HandleFunc("PUT /detect/video", s.video) // what curl -T does unless told otherwise
+	mux.HandleFunc("POST /detect/{media_id}", s.fetch)
 	mux.HandleFunc("GET /detect/stream", s.stream)
 	mux.Handle("GET /v1/session", s.sockets)
 	mux.HandleFunc("GET /v1/sessions", s.session(s.listSessions))
@@ -94,6 +95,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("DELETE /v1/sessions/{id}", s.session(s.deleteSession))
 	mux.HandleFunc("POST /v1/sessions/{id}/cancel", s.session(s.cancelSession))
 	mux.HandleFunc("GET /v1/sessions/{id}/results", s.session(s.results))
+	mux.HandleFunc("GET /v1/media/{id}", s.session(s.byMedia))
 	mux.HandleFunc("GET /v1/outbox", s.outbox(s.showOutbox))
 	mux.HandleFunc("POST /v1/outbox/retry", s.outbox(s.retryOutbox))
 	mux.HandleFunc("POST /v1/outbox/drop", s.outbox(s.dropOutbox))
@@ -147,9 +149,11 @@ const index = `detections %s
 
 POST /detect         a picture (body or multipart "file"); answers with its detections
 POST /detect/video   a video; detections are answered while it uploads (SSE, or NDJSON with Accept: application/x-ndjson)
-GET  /detect/stream  server-sent events of a session (?session=…) or of everything
+POST /detect/{id}    media of the Annotations service: 202, and its detections are delivered
+GET  /detect/stream  server-sent events of a session (?session=…, ?media=…) or of everything
 GET  /v1/session     WebSocket, subprotocol detections.v1: bytes in, detections out
 GET  /v1/sessions    running and kept sessions; /{id}, /{id}/results?format=csv
+GET  /v1/media       /{sha256}: sessions with results for these bytes
 GET  /v1/outbox      deliveries to the Annotations service; POST /retry, /drop {"keys": […]}
 GET  /classes        what can be detected
 GET  /health         GET /livez   GET /readyz   GET /metrics

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/spf13/pflag"
 
 	"detections/hub/outbox"
 	"detections/session/wire"
+	"detections/web"
 )
 
 // annotations are the settings of deliveries to an Annotations service.
@@ -46,6 +48,15 @@ func (a *annotations) validate() error {
 		errs = append(errs, errors.New("annotations-auth-url, annotations-client-id and annotations-client-secret-file: expected all or none"))
 	}
 	return errors.Join(errs...)
+}
+
+// outbox is how detections are delivered; nil: they are not.
+func (a *annotations) outbox(m *web.Metrics, log *slog.Logger) (*outbox.Config, error) {
+	service, err := a.service()
+	if service == nil || err != nil {
+		return nil, err
+	}
+	return &outbox.Config{Service: service, Results: wire.Results(a.results), OnRequest: m.ObserveDelivery, Logger: log}, nil
 }
 
 // service is the client of the Annotations service; nil: there is none.

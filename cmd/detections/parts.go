@@ -31,18 +31,25 @@ func build(s *settings, log *slog.Logger) *parts {
 
 // open takes the data directory, waits for it if another process is leaving it, and
 // takes up the sessions in it. With a store of nil nothing outlives the process.
-func (p *parts) open(s *settings, store storeOpener, wait time.Duration, log *slog.Logger) (err error) {
+func (p *parts) open(s *settings, store storeOpener, wait time.Duration, log *slog.Logger) error {
+	deliveries, err := s.annotations.outbox(p.metrics, log)
+	if err != nil {
+		return &usageError{err}
+	}
 	p.hub, err = hub.New(hub.Config{
 		Dir: s.data, Wait: wait, Store: store, Decoders: p.decoders, AI: p.ai,
-		Limits: s.limits, OnResult: p.metrics.ObserveResult, Logger: log,
+		Outbox: deliveries, Limits: s.limits, OnResult: p.metrics.ObserveResult, Logger: log,
 	})
 	if err != nil {
 		return err
 	}
 	p.metrics.Watch(p.hub)
-	p.face, err = web.New(web.Config{
-		Hub: p.hub, Hosts: s.hosts, Origins: s.origins, Metrics: p.metrics, Version: version, Logger: log,
-	})
+	c := web.Config{Hub: p.hub, Hosts: s.hosts, Origins: s.origins, Metrics: p.metrics, Version: version, Logger: log}
+	if box := p.hub.Outbox(); box != nil {
+		c.Outbox = box // a nil *Outbox would be something
+		p.metrics.WatchOutbox(box)
+	}
+	p.face, err = web.New(c)
 	if err != nil {
 		return &usageError{err}
 	}

@@ -43,6 +43,8 @@ type settings struct {
 	sync        string
 	takeover    bool
 
+	annotations annotations
+
 	drainDelay   time.Duration
 	drainTimeout time.Duration
 }
@@ -80,6 +82,8 @@ func (s *settings) flags() *pflag.FlagSet {
 	f.Var((*byteSize)(&s.limits.Disk), "max-disk", "most bytes of media and results on disk, at which new uploads are refused; 0: 80 % of the file system")
 	f.BoolVar(&s.takeover, "takeover", false, "take over from the process that has the data directory, once this one is ready")
 
+	s.annotations.flags(f)
+
 	f.DurationVar(&s.drainDelay, "drain-delay", 0, "how long to go on serving, not ready, after the signal to stop; give load balancers the time to notice")
 	f.DurationVar(&s.drainTimeout, "drain-timeout", 25*time.Second, "how long what is in flight may take after that; sessions are suspended and go on in the next process")
 	for name, v := range map[string]int64{"max-media": d.Bytes, "max-picture": d.Picture, "window": d.Window, "max-message": d.Message} {
@@ -114,7 +118,7 @@ func (s *settings) validate() error {
 		atLeast("max-message", s.limits.Message, 4<<10), atLeast("linger", int64(s.limits.Linger), int64(time.Millisecond)),
 		atLeast("retention", int64(s.limits.Retention), int64(time.Second)), atLeast("max-kept", int64(s.limits.Kept), 1),
 		atLeast("warm-workers", int64(s.warmWorkers), 1), atLeast("drain-delay", int64(s.drainDelay), 0),
-		atLeast("drain-timeout", int64(s.drainTimeout), 0),
+		atLeast("drain-timeout", int64(s.drainTimeout), 0), s.annotations.validate(),
 	}
 	for _, p := range s.providers {
 		errs = append(errs, oneOf("providers", p, "tensorrt", "cuda", "cpu"))

@@ -24,7 +24,7 @@ func film(n int) []byte {
 
 func clientOf(t *testing.T, s *outboxtest.Service, c outbox.ServiceConfig) *outbox.Annotations {
 	t.Helper()
-	c.URL, c.HTTP = serve(t, s)
+	c.URL, c.HTTP = outboxtest.Connect(t, s)
 	a, err := outbox.NewAnnotations(c)
 	if err != nil {
 		t.Fatal(err)

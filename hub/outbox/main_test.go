@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -142,7 +140,7 @@ type rig struct {
 func newRig(t *testing.T, service *outboxtest.Service, c outbox.ServiceConfig) *rig {
 	t.Helper()
 	r := &rig{t: t, source: newMemory(), service: service}
-	c.URL, c.HTTP = serve(t, service)
+	c.URL, c.HTTP = outboxtest.Connect(t, service)
 	a, err := outbox.NewAnnotations(c)
 	if err != nil {
 		t.Fatal(err)
@@ -223,48 +221,3 @@ func upTo(n uint64) []uint64 {
 	}
 	return all
 }
-
-// serve runs a service on connections in memory, on which a test's time can be virtual.
-func serve(t *testing.T, h http.Handler) (string, *http.Client) {
-	l := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
-	server := &http.Server{Handler: h}
-	var served sync.WaitGroup
-	served.Go(func() { _ = server.Serve(l) })
-	transport := &http.Transport{DialContext: l.dial}
-	t.Cleanup(func() {
-		transport.CloseIdleConnections()
-		_ = server.Close()
-		served.Wait()
-	})
-	return "http://annotations", &http.Client{Transport: transport}
-}
-
-type pipes struct {
-	conns  chan net.Conn
-	closed chan struct{}
-	once   sync.Once
-}
-
-func (p *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	here, there := net.Pipe()
-	select {
-	case p.conns <- there:
-		return here, nil
-	case <-p.closed:
-		return nil, net.ErrClosed
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-func (p *pipes) Accept() (net.Conn, error) {
-	select {
-	case c := <-p.conns:
-		return c, nil
-	case <-p.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (p *pipes) Close() error   { p.once.Do(func() { close(p.closed) }); return nil }
-func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "annotations"} }

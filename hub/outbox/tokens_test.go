@@ -75,7 +75,7 @@ func (o *office) revoke() {
 func TestTokensAreRefreshedBeforeTheyExpireAndWhenRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := &office{life: 300}
-		url, client := serve(t, o)
+		url, client := outboxtest.Connect(t, o)
 		tokens := outbox.NewClientCredentials(url, "hub", "secret", nil, client)
 		s := &outboxtest.Service{Tokens: o.good}
 		r := newRig(t, s, outbox.ServiceConfig{Tokens: tokens})

@@ -14,6 +14,7 @@ const (
 	Unauthorized      Code = "unauthorized"
 	Forbidden         Code = "forbidden"
 	UnknownSession    Code = "unknown_session"
+	UnknownMedia      Code = "unknown_media"
 	Conflict          Code = "conflict"
 	TooLarge          Code = "too_large"
 	UnsupportedMedia  Code = "unsupported_media"
@@ -50,6 +51,7 @@ var Errors = []ErrorInfo{
 	{Unauthorized, 401, 4500, false, "No token, or one that is not valid."},
 	{Forbidden, 403, 4500, false, "The caller may not do this: foreign origin, foreign host name, somebody else's session."},
 	{UnknownSession, 404, 4505, false, "There is no such session (any more), or it is not the caller's."},
+	{UnknownMedia, 404, 0, false, "There is no such media: the Annotations service does not have it, or the caller has no session of it (any more)."},
 	{Conflict, 409, 4506, false, "The session's state does not allow this, for example feeding one that has ended."},
 	{TooLarge, 413, 1009, false, "A message, body or picture above its limit."},
 	{UnsupportedMedia, 415, 4501, false, "The bytes are not a container and codec that is offered. The message names what was found."},
