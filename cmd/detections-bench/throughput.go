@@ -123,6 +123,7 @@ func (b *bench) session(ctx context.Context, c *clip) (measured, error) {
 		return r, err
 	}
 	defer s.stop()
+	s.brief.Store(true)
 	fed := make(chan error, 1)
 	go func() { fed <- new(pacer).run(ctx, s, c.bytes) }()
 	var first, last usage
