@@ -92,7 +92,7 @@ func (h *Hub) listLocked() []*entry {
 }
 
 // Picture finds the objects in one still picture.
-func (h *Hub) Picture(ctx context.Context, body io.Reader, d *wire.Detect) (wire.Picture, error) {
+func (h *Hub) Picture(ctx context.Context, principal string, body io.Reader, d *wire.Detect) (wire.Picture, error) {
 	if err := h.enter(); err != nil {
 		return wire.Picture{}, err
 	}
@@ -102,7 +102,7 @@ func (h *Hub) Picture(ctx context.Context, body io.Reader, d *wire.Detect) (wire
 		return wire.Picture{}, err
 	}
 	defer func() { _ = sp.Close() }() // in memory: nothing can be lost
-	c := session.PictureConfig{Inference: h.cfg.AI, Decoders: h.cfg.Decoders, Detect: d}
+	c := session.PictureConfig{Principal: principal, Inference: h.cfg.AI, Decoders: h.cfg.Decoders, Detect: d}
 	answer, counted, err := session.DetectPicture(ctx, c, sp)
 	h.mu.Lock()
 	h.totals.add(counted)

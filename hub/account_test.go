@@ -78,7 +78,7 @@ func TestTotalsAreTheSumOfAllSessionsAndPictures(t *testing.T) {
 		for n := range 10 {
 			all.Go(func() {
 				time.Sleep(time.Duration(n) * 20 * ms)
-				if _, err := r.Picture(t.Context(), strings.NewReader("Kxx"[n%2:]), nil); (err == nil) != (n%2 == 0) {
+				if _, err := r.Picture(t.Context(), "me", strings.NewReader("Kxx"[n%2:]), nil); (err == nil) != (n%2 == 0) {
 					t.Errorf("picture %d: %v", n, err)
 				}
 			})
@@ -166,10 +166,10 @@ func TestPicturesThatAreRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := open(t, options{limits: hub.Limits{Picture: 10}})
-				if _, err := r.Picture(t.Context(), c.body, nil); code(err) != c.code {
+				if _, err := r.Picture(t.Context(), "me", c.body, nil); code(err) != c.code {
 					t.Errorf("%v", err)
 				}
-				if _, err := r.Picture(t.Context(), strings.NewReader("Kxxxxxxxxx"), nil); err != nil {
+				if _, err := r.Picture(t.Context(), "me", strings.NewReader("Kxxxxxxxxx"), nil); err != nil {
 					t.Errorf("the next one: %v", err)
 				}
 				r.close()

@@ -235,9 +235,9 @@ func TestPicturesAreLimited(t *testing.T) {
 		r := open(t, options{limits: hub.Limits{Pictures: 1}})
 		body, late := io.Pipe()
 		first := make(chan error, 1)
-		go func() { _, err := r.Picture(t.Context(), body, nil); first <- err }()
+		go func() { _, err := r.Picture(t.Context(), "me", body, nil); first <- err }()
 		synctest.Wait()
-		if _, err := r.Picture(t.Context(), strings.NewReader("x"), nil); code(err) != wire.Overloaded {
+		if _, err := r.Picture(t.Context(), "me", strings.NewReader("x"), nil); code(err) != wire.Overloaded {
 			t.Errorf("a second picture: %v", err)
 		}
 		late.Close()

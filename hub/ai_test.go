@@ -73,7 +73,7 @@ func TestSessionsWaitForTheEngine(t *testing.T) {
 			t.Errorf("states %v, started %+v", s.States, c.Started)
 		}
 		begun := time.Now()
-		p, err := r.Picture(t.Context(), strings.NewReader("K"), nil)
+		p, err := r.Picture(t.Context(), "me", strings.NewReader("K"), nil)
 		if took := time.Since(begun); err != nil || took != 3*time.Second || len(p.Detections) != 1 {
 			t.Errorf("picture after %v: %+v, %v", took, p, err)
 		}
@@ -96,7 +96,7 @@ func TestWithoutAnEngineEverythingFailsWithItsReason(t *testing.T) {
 		early.send("K")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := r.Picture(ctx, strings.NewReader("K"), nil); err == nil {
+		if _, err := r.Picture(ctx, "me", strings.NewReader("K"), nil); err == nil {
 			t.Error("a picture without an engine")
 		}
 		time.Sleep(10 * time.Second)
@@ -106,7 +106,7 @@ func TestWithoutAnEngineEverythingFailsWithItsReason(t *testing.T) {
 				t.Errorf("end %+v", end)
 			}
 		}
-		if _, err := r.Picture(t.Context(), strings.NewReader("K"), nil); code(err) != wire.EngineUnavailable {
+		if _, err := r.Picture(t.Context(), "me", strings.NewReader("K"), nil); code(err) != wire.EngineUnavailable {
 			t.Errorf("picture: %v", err)
 		}
 		r.close()

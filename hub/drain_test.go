@@ -36,7 +36,7 @@ func TestDrainSuspendsSessionsAndTakesNoNewOnes(t *testing.T) {
 		if _, err := r.Start(t.Context(), "me", wire.Start{}); code(err) != wire.Draining || !closed(r.Stopping()) {
 			t.Errorf("start: %v", err)
 		}
-		if _, err := r.Picture(t.Context(), strings.NewReader("K"), nil); err != nil {
+		if _, err := r.Picture(t.Context(), "me", strings.NewReader("K"), nil); err != nil {
 			t.Errorf("picture: %v", err)
 		}
 		r.resume(b, 0).Reader.Close() // coming back is possible
@@ -46,7 +46,7 @@ func TestDrainSuspendsSessionsAndTakesNoNewOnes(t *testing.T) {
 		b.Reader.Close()
 		late.Reader.Close()
 		r.close()
-		if _, err := r.Picture(t.Context(), strings.NewReader("K"), nil); code(err) != wire.Draining {
+		if _, err := r.Picture(t.Context(), "me", strings.NewReader("K"), nil); code(err) != wire.Draining {
 			t.Errorf("picture after the end: %v", err)
 		}
 	})
@@ -84,7 +84,7 @@ func TestDrainSuspendsAllAtOnce(t *testing.T) {
 
 func TestDrainGivesUpWaitingAtItsDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := open(t, options{engine: infertest.Config{Price: infertest.Price{Run: time.Hour}}})
+		r := open(t, options{engine: infertest.Config{Price: infertest.Price{Run: 30 * time.Second}}})
 		c := r.start(wire.Start{})
 		c.send(video(2))
 		synctest.Wait()

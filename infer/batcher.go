@@ -40,8 +40,20 @@ type BatcherConfig struct {
 	// Engines of one model, at least one; each gets its own runner. The Batcher
 	// owns them from a successful NewBatcher on.
 	Engines []Engine
+	// Reopen makes another engine for one that is stuck; it may take seconds. nil: the
+	// others must do, until it moves again.
+	Reopen func() (Engine, error)
 	// MaxBatch bounds the images of one run. 0: the engines' own limits.
 	MaxBatch int
+	// MaxDelay is how long a batch that is not full waits for more frames. 0: as long
+	// as pays by what was learned of the engine and of how soon more comes, which is
+	// not at all where nothing can be gained. Negative: not at all.
+	MaxDelay time.Duration
+	// Shares of the classes.
+	Shares Shares
+	// SharedCores says that engines use the processors that decode too. Decoding then
+	// counts: a principal whose frames are dear to decode gets fewer of them.
+	SharedCores bool
 	// Logger; nil: nothing is logged.
 	Logger *slog.Logger
 	// OnRun is told of every Engine.Run, from the runners' goroutines. It must not
@@ -62,46 +74,74 @@ type Run struct {
 
 // BatcherStats are a Batcher's counters.
 type BatcherStats struct {
-	Ready  int   // places in the ready list now
-	Idle   int   // runners that wait for work now
-	Runs   int64 // calls of Engine.Run
-	Images int64 // frames answered with a result
-	Failed int64 // frames answered with an error
+	Ready   int     // places in the ready list now
+	Idle    int     // runners that wait for work now
+	Engines int     // that can work
+	Stuck   int     // engines that do not return from a run
+	Failing int     // engines that have failed on every one of their last images
+	Rate    float64 // images per second that the engines can do, learned; 0: not known yet
+	Runs    int64   // calls of Engine.Run
+	Images  int64   // frames answered with a result
+	Failed  int64   // frames answered with an error
 }
 
 // Batcher shares engines among sources. A source Joins, and tells with
-// [Place.Ready] that it has a frame; an idle runner takes the next batch at once,
-// round robin over the ready places, one frame a turn.
+// [Place.Ready] that it has a frame; an idle runner takes the next batch, one frame a
+// turn, in the order of the ready list: see [Shares] and [Client].
 type Batcher struct {
 	// Static after construction.
-	model   *Model
-	log     *slog.Logger
-	onRun   func(Run)
-	engines []Engine
-	runners sync.WaitGroup
+	model       *Model
+	identity    Identity
+	log         *slog.Logger
+	onRun       func(Run)
+	reopen      func() (Engine, error)
+	pixels      *Normalizer
+	maxBatch    int
+	maxDelay    time.Duration
+	sharedCores bool
+	close       func() error
 
 	images, failed, runs atomic.Int64
+	expected             atomic.Int64 // ns of a run
+
+	// running counts the runners that Close waits for.
+	running sync.WaitGroup
 
 	// Guarded by mu.
-	mu     sync.Mutex
-	work   sync.Cond // a place is ready, or closed
-	taken  sync.Cond // a Take has returned
-	ready  placeList
-	idle   int // runners in work.Wait, those just woken included
-	closed bool
-
-	close func() error
+	mu       sync.Mutex
+	work     sync.Cond // a place is ready, or closed
+	taken    sync.Cond // a Take has returned
+	ready    readyQueue
+	frames   int       // what the places in ready have, as far as is known
+	joined   int       // places
+	idle     int       // runners in work.Wait, those just woken included
+	due      time.Time // when the first frame that became ready since the last batch is too old
+	gaps     *gapModel
+	closed   bool
+	runners  []*runner
+	reopened int
 }
 
 // NewBatcher starts one runner per engine.
 func NewBatcher(c BatcherConfig) (*Batcher, error) {
+	shares, err := c.Shares.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("batcher: %w", err)
+	}
+	return newBatcher(c, newFairQueue(shares))
+}
+
+func newBatcher(c BatcherConfig, ready readyQueue) (*Batcher, error) {
 	if len(c.Engines) == 0 {
 		return nil, errors.New("batcher: no engine")
 	}
 	if c.MaxBatch < 0 {
 		return nil, fmt.Errorf("batcher: largest batch of %d images", c.MaxBatch)
 	}
-	b := &Batcher{model: c.Engines[0].Model(), log: c.Logger, onRun: c.OnRun, engines: c.Engines}
+	b := &Batcher{
+		model: c.Engines[0].Model(), identity: c.Engines[0].Identity(), log: c.Logger, onRun: c.OnRun, reopen: c.Reopen,
+		maxBatch: c.MaxBatch, maxDelay: c.MaxDelay, sharedCores: c.SharedCores, ready: ready,
+	}
 	if b.model.Head == nil {
 		return nil, fmt.Errorf("batcher: model %s has no head", b.model.Ref())
 	}
@@ -118,36 +158,58 @@ func NewBatcher(c BatcherConfig) (*Batcher, error) {
 	}
 	b.work.L, b.taken.L = &b.mu, &b.mu
 	b.close = sync.OnceValue(b.shut)
-	pixels := NewNormalizer(b.model.Input)
+	b.pixels = NewNormalizer(b.model.Input)
+	largest := 0
 	for _, e := range c.Engines {
-		size := e.MaxBatch()
-		if c.MaxBatch > 0 {
-			size = min(size, c.MaxBatch)
-		}
-		r := newRunner(b, e, pixels, size)
-		b.runners.Go(r.loop)
+		r := newRunner(b, e)
+		b.runners = append(b.runners, r)
+		largest = max(largest, r.size)
+	}
+	b.gaps = newGapModel(largest)
+	for _, r := range b.runners {
+		b.startLocked(r)
 	}
 	return b, nil
+}
+
+// startLocked lets a runner begin.
+func (b *Batcher) startLocked(r *runner) {
+	b.running.Add(1)
+	go r.loop()
 }
 
 // Model is what the engines run.
 func (b *Batcher) Model() *Model { return b.model }
 
 // Identity is that of the engines.
-func (b *Batcher) Identity() Identity { return b.engines[0].Identity() }
+func (b *Batcher) Identity() Identity { return b.identity }
 
 // Stats returns the counters as of now.
 func (b *Batcher) Stats() BatcherStats {
 	b.mu.Lock()
-	s := BatcherStats{Ready: b.ready.len, Idle: b.idle}
+	s := BatcherStats{Ready: b.ready.len(), Idle: b.idle}
+	for _, r := range b.runners {
+		switch {
+		case r.state.Load() == runnerLost:
+			s.Stuck++
+			continue
+		case r.failures.Load() >= failing:
+			s.Failing++
+		}
+		s.Engines++
+		if p := r.costs.published.Load(); p != nil {
+			s.Rate += p.rate
+		}
+	}
 	b.mu.Unlock()
 	s.Runs, s.Images, s.Failed = b.runs.Load(), b.images.Load(), b.failed.Load()
 	return s
 }
 
 // Close begins no new batch, waits for the runs in flight, whose frames are still
-// answered, and closes the engines. Frames that nobody took stay with their
-// sources. It must not be called from Take, Done or OnRun.
+// answered, and closes the engines. One that is stuck is given up when its time is
+// over. Frames that nobody took stay with their sources. It must not be called from
+// Take, Done or OnRun.
 func (b *Batcher) Close() error { return b.close() }
 
 func (b *Batcher) shut() error {
@@ -155,10 +217,14 @@ func (b *Batcher) shut() error {
 	b.closed = true
 	b.work.Broadcast()
 	b.mu.Unlock()
-	b.runners.Wait()
+	b.running.Wait()
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	var errs []error
-	for _, e := range b.engines {
-		errs = append(errs, e.Close())
+	for _, r := range b.runners {
+		if r.state.Load() != runnerLost { // else its memory is in use
+			errs = append(errs, r.engine.Close())
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -2,7 +2,6 @@ package infer_test
 
 import (
 	"errors"
-	"math"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -192,7 +191,7 @@ func visit(t *testing.T, b *infer.Batcher, random *rand.Rand) {
 		}
 	}
 	s.leave()
-	s.place.Ready() // too late: nothing happens
+	s.place.Ready(1) // too late: nothing happens
 	after(time.Minute)
 	if err := s.settled(); err != nil {
 		t.Error(err)
@@ -296,27 +295,6 @@ func TestFrameOfTheWrongSizeFailsAlone(t *testing.T) {
 	})
 }
 
-// Check in source.Done fails if anything but the frame's own square is left.
-func TestOutputsThatAreNotFiniteAreDropped(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		nan, inf := float32(math.NaN()), float32(math.Inf(1))
-		b := batcher(t, infertest.NewEngine(infertest.Config{Price: infertest.Price{Run: ms}, After: func(e *infertest.Engine, n int) {
-			for i := range n {
-				copy(e.Output(0, i), []float32{nan, inf, -inf}) // cell 0 has no square
-				e.Output(1, i)[2] = nan
-			}
-		}}))
-		s := join(t, b, false)
-		s.offer(0, 4)
-		after(time.Second)
-		if len(s.answered) != 4 {
-			t.Errorf("%d frames answered, want 4", len(s.answered))
-		}
-		s.leave()
-		b.Close()
-	})
-}
-
 func TestClassFilter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := batcher(t, infertest.NewEngine(infertest.Config{}))
@@ -327,9 +305,9 @@ func TestClassFilter(t *testing.T) {
 			i := int64(len(found))
 			return infer.Request{Frame: pool.Frame(i), Detect: &infer.Detect{Threshold: 0.5, IoU: 0.5, Classes: map[int]bool{1: true}}}, false, true
 		}
-		place := b.Join(s)
+		place := placed(t, b, s)
 		for range 3 { // frame i shows class i
-			place.Ready()
+			place.Ready(1)
 			synctest.Wait()
 		}
 		if found[0] != 0 || found[1] != 1 || found[2] != 0 {

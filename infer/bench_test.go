@@ -42,7 +42,7 @@ func BenchmarkBatcher(b *testing.B) {
 	defer batcher.Close()
 	frame, done := media.NewFrame(func() {}), make(chan struct{}, 1)
 	frame.Views = new(infertest.Pool).Frame(1).Views
-	place := batcher.Join(&callback{
+	place := placed(b, batcher, &callback{
 		take: func() (infer.Request, bool, bool) {
 			frame.Hold()
 			return infer.Request{Frame: frame}, false, true
@@ -52,7 +52,7 @@ func BenchmarkBatcher(b *testing.B) {
 	defer place.Leave()
 	b.ReportAllocs()
 	for b.Loop() {
-		place.Ready()
+		place.Ready(1)
 		<-done
 	}
 }

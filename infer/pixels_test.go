@@ -167,7 +167,7 @@ func TestFramesDoNotAllocate(t *testing.T) {
 	pix := slices.Clone(pool.Frame(5).Views[0].Pix)
 	frame := media.NewFrame(func() {})
 	frame.Views = []media.Picture{{Pix: pix, Geometry: infertest.Model().Input.View().Place(64, 64)}}
-	place := b.Join(&callback{
+	place := placed(t, b, &callback{
 		take: func() (infer.Request, bool, bool) {
 			frame.Hold()
 			return infer.Request{Frame: frame}, false, true
@@ -176,7 +176,7 @@ func TestFramesDoNotAllocate(t *testing.T) {
 	})
 	defer place.Leave()
 	step := func() {
-		place.Ready()
+		place.Ready(1)
 		if n := <-done; n != 1 {
 			t.Fatalf("%d detections, want 1", n)
 		}

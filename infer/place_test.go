@@ -27,9 +27,9 @@ func TestReadyTwiceIsOnePlace(t *testing.T) {
 		busy.offer(0, 1)
 		synctest.Wait()
 		takes := 0
-		place := b.Join(&callback{take: func() (infer.Request, bool, bool) { takes++; return nothing() }})
+		place := placed(t, b, &callback{take: func() (infer.Request, bool, bool) { takes++; return nothing() }})
 		for range 5 {
-			place.Ready()
+			place.Ready(1)
 		}
 		if n := b.Stats().Ready; n != 1 {
 			t.Errorf("%d places in the list, want 1", n)
@@ -51,13 +51,13 @@ func TestReadyDuringTakeIsNotLost(t *testing.T) {
 		b := batcher(t, infertest.NewEngine(infertest.Config{}))
 		var place *infer.Place
 		takes := 0
-		place = b.Join(&callback{take: func() (infer.Request, bool, bool) {
+		place = placed(t, b, &callback{take: func() (infer.Request, bool, bool) {
 			if takes++; takes < 3 {
-				place.Ready()
+				place.Ready(1)
 			}
 			return nothing()
 		}})
-		place.Ready()
+		place.Ready(1)
 		synctest.Wait()
 		if takes != 3 {
 			t.Errorf("taken %d times, want 3", takes)
@@ -72,7 +72,7 @@ func TestLeaveWaitsForTakeAndIsFinal(t *testing.T) {
 		b := batcher(t, infertest.NewEngine(infertest.Config{}), infertest.NewEngine(infertest.Config{}))
 		pool, hold := new(infertest.Pool), make(chan struct{})
 		takes, answered := 0, 0
-		place := b.Join(&callback{
+		place := placed(t, b, &callback{
 			take: func() (infer.Request, bool, bool) {
 				takes++
 				<-hold
@@ -80,18 +80,18 @@ func TestLeaveWaitsForTakeAndIsFinal(t *testing.T) {
 			},
 			done: func(media.FrameInfo, *infer.Result) { answered++ },
 		})
-		place.Ready()
+		place.Ready(1)
 		synctest.Wait()
 		left := false
 		go func() { place.Leave(); left = true }()
-		place.Ready()
+		place.Ready(1)
 		synctest.Wait()
 		if left {
 			t.Error("Leave returned while Take was running")
 		}
 		close(hold)
 		synctest.Wait()
-		place.Ready()
+		place.Ready(1)
 		synctest.Wait()
 		if !left || takes != 1 || answered != 1 || pool.Live() != 0 {
 			t.Errorf("left %v, %d takes, %d answered, %d frames held; want one frame taken and answered", left, takes, answered, pool.Live())

@@ -1,7 +1,7 @@
 package infer
 
 import (
-	"fmt"
+	"sync/atomic"
 	"time"
 
 	"detections/media"
@@ -14,23 +14,38 @@ import (
 // Everything in it is owned by its goroutine and used again for the next batch.
 type runner struct {
 	// Static after construction.
-	b      *Batcher
 	engine Engine
-	pixels *Normalizer
-	size   int // largest batch
+	size   int   // largest batch
+	rows   []int // values that each output has for an image
 
-	// Owned by loop.
-	batch  []taken
-	wait   time.Duration // longest time that a place of the batch was ready
-	post   Postprocessor
-	result Result
-	warned time.Time
-	silent int // failures not logged since warned
+	state    atomic.Int32
+	failures atomic.Int32 // images failed since the last result
+	watch    *time.Timer  // ends a run that takes too long, see stuck
+	given    chan struct{}
+	replaced bool // guarded by b.mu: another runner works instead, or is to
+
+	// Owned by loop, and by stuck while the runner is lost.
+	costs    *costModel
+	patience *time.Timer // ends a wait for more frames
+	batch    []taken
+	wait     time.Duration // longest time that a place of the batch was ready
+	answerer
 }
+
+// The states of a runner.
+const (
+	runnerWorks   int32 = iota
+	runnerWatched       // in Engine.Run
+	runnerLost          // in an Engine.Run that takes too long; its frames are answered
+)
+
+// failing is after how many failed images, none of which got a result, an engine
+// counts as broken.
+const failing = 8
 
 // taken is a frame bound to the batch.
 type taken struct {
-	src    Source
+	src    Source       // nil once answered
 	frame  *media.Frame // nil once released
 	detect *Detect
 	info   media.FrameInfo
@@ -38,14 +53,33 @@ type taken struct {
 	bound  time.Time
 }
 
-func newRunner(b *Batcher, e Engine, pixels *Normalizer, size int) *runner {
-	return &runner{b: b, engine: e, pixels: pixels, size: size, batch: make([]taken, 0, size)}
+func newRunner(b *Batcher, e Engine) *runner {
+	r := &runner{answerer: answerer{b: b, identity: e.Identity()}, engine: e, size: e.MaxBatch(), given: make(chan struct{}, 1)}
+	if b.maxBatch > 0 {
+		r.size = min(r.size, b.maxBatch)
+	}
+	for k := range b.model.Outputs {
+		r.rows = append(r.rows, len(e.Output(k, 0)))
+	}
+	r.costs, r.batch = newCostModel(r.size), make([]taken, 0, r.size)
+	r.watch = time.AfterFunc(time.Hour, r.stuck)
+	r.watch.Stop()
+	r.patience = time.AfterFunc(time.Hour, func() {
+		b.mu.Lock()
+		b.work.Broadcast()
+		b.mu.Unlock()
+	})
+	r.patience.Stop()
+	return r
 }
 
 func (r *runner) loop() {
 	for r.gather() {
-		r.run()
+		if !r.run() && !r.back() {
+			return
+		}
 	}
+	r.b.running.Done()
 }
 
 // gather waits for a ready place and takes a batch, which may be empty if the
@@ -54,7 +88,19 @@ func (r *runner) gather() bool {
 	b := r.b
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for b.ready.len == 0 && !b.closed {
+	h := hold{}
+	for !b.closed {
+		if b.ready.len() == 0 {
+			b.idle++
+			b.work.Wait()
+			b.idle--
+			continue
+		}
+		d := r.holdLocked(&h)
+		if d <= 0 {
+			break
+		}
+		r.patience.Reset(d)
 		b.idle++
 		b.work.Wait()
 		b.idle--
@@ -62,130 +108,56 @@ func (r *runner) gather() bool {
 	if b.closed {
 		return false
 	}
+	image := r.costs.perImage(r.costs.knee)
 	r.batch, r.wait = r.batch[:0], 0
 	// The share is settled once: a place that comes back with more frames must not
 	// make it grow while other runners have just been woken for them.
-	for share := b.shareLocked(r.size); len(r.batch) < share && b.ready.len > 0 && !b.closed; {
-		since := b.ready.head.since
-		req, p, ok := b.takeLocked()
-		if !ok {
-			continue
+	for share := b.shareLocked(r.costs.knee); len(r.batch) < share && b.ready.len() > 0 && !b.closed; {
+		if t, waited, ok := b.takeLocked(image); ok {
+			r.wait = max(r.wait, waited)
+			r.batch = append(r.batch, t)
 		}
-		now := time.Now()
-		r.wait = max(r.wait, now.Sub(since))
-		r.batch = append(r.batch, taken{
-			src: p.src, frame: req.Frame, detect: req.Detect, info: req.Frame.FrameInfo, bound: now,
-		})
+	}
+	if b.due = (time.Time{}); b.ready.len() > 0 {
+		b.due = time.Now() // somebody waits for a second batch already
+		b.wakeLocked()
 	}
 	return true
 }
 
-// run answers every frame of the batch.
-func (r *runner) run() {
-	start := time.Now()
-	r.load()
-	n := len(r.batch)
-	if n == 0 {
-		return
-	}
-	loaded := time.Now()
-	err := r.engine.Run(n)
-	ran := time.Now()
-	if err == nil {
-		for i := range r.batch {
-			r.answer(&r.batch[i], i, n, nil)
-		}
-	}
-	r.report(Run{
-		Images: n, Wait: r.wait, Convert: loaded.Sub(start), Infer: ran.Sub(loaded), Post: time.Since(ran), Err: err,
-	})
-	if err != nil {
-		r.isolate()
-	}
+// hold is a wait for more frames.
+type hold struct {
+	frames int // that were ready when it began
+	since  time.Time
 }
 
-// load converts the frames into the engine's input and releases them. Those that
-// cannot be converted are answered and taken out of the batch.
-func (r *runner) load() {
-	n := 0
-	for i := range r.batch {
-		t := &r.batch[i]
-		err := r.convert(t, n)
-		t.frame.Release()
-		t.frame = nil
-		if err != nil {
-			r.answer(t, 0, 0, err)
-			continue
-		}
-		r.batch[n] = *t
-		n++
+// holdLocked says how long to wait for more frames, although some are ready. If n
+// wait for another one for a time g, n·g is lost, and a, the fixed cost of the run
+// that the other one would else need, is gained. So the wait pays if n·g < a for the
+// g that is expected; it ends when it has cost what it could gain, and earlier if a
+// frame would become too old.
+func (r *runner) holdLocked(h *hold) time.Duration {
+	b, n := r.b, r.b.frames
+	if n >= r.costs.knee || b.maxDelay < 0 || b.idle > 0 {
+		return 0
 	}
-	r.batch = r.batch[:n]
-}
-
-func (r *runner) convert(t *taken, slot int) error {
-	if len(t.frame.Views) == 0 {
-		return fmt.Errorf("%w: it has no view", ErrView)
+	now := time.Now()
+	if h.frames == 0 || h.frames != n && b.maxDelay == 0 {
+		*h = hold{n, now}
 	}
-	in, v := r.b.model.Input, &t.frame.Views[0]
-	if len(v.Pix) != in.Size() {
-		return fmt.Errorf("%w: %d bytes of pixels, not %d×%d×3", ErrView, len(v.Pix), in.Width, in.Height)
+	if b.maxDelay > 0 {
+		return b.maxDelay - now.Sub(h.since)
 	}
-	if v.W < 1 || v.H < 1 {
-		return fmt.Errorf("%w: no place in it for the source", ErrView)
+	if b.joined == b.ready.len() || r.costs.a <= 0 {
+		return 0 // nobody can come, or it would gain nothing
 	}
-	r.pixels.Convert(r.engine.Input(slot), v.Pix)
-	t.place = v.Geometry
-	return nil
-}
-
-// isolate runs each image of a failed batch alone, once, so that one image that
-// the engine cannot take does not cost the others their result. The frames are
-// released already; their pixels are still in the input tensor.
-func (r *runner) isolate() {
-	for i := range r.batch {
-		if i > 0 {
-			copy(r.engine.Input(0), r.engine.Input(i))
-		}
-		start := time.Now()
-		err := r.engine.Run(1)
-		ran := time.Now()
-		if err != nil {
-			r.warn(err)
-			r.answer(&r.batch[i], 0, 1, fmt.Errorf("%w: %w", ErrEngine, err))
-		} else {
-			r.answer(&r.batch[i], 0, 1, nil)
-		}
-		r.report(Run{Images: 1, Infer: ran.Sub(start), Post: time.Since(ran), Err: err})
+	most := r.costs.a / float64(n)
+	if h.since.Equal(now) {
+		b.gaps.ask(n, now, 4*most)
 	}
-}
-
-// answer gives a frame its result: the engine's output row, or err.
-func (r *runner) answer(t *taken, row, batch int, err error) {
-	res := &r.result
-	*res = Result{Err: err, Model: r.b.model, Identity: r.engine.Identity(), Batch: batch, Bound: t.bound}
-	if err == nil {
-		res.Detections = r.post.Detect(r.engine, row, t.detect, t.place)
-		r.b.images.Add(1)
-	} else {
-		r.b.failed.Add(1)
+	if b.gaps.expected(n) >= most {
+		return 0
 	}
-	res.Finished = time.Now()
-	t.src.Done(t.info, res)
-	t.src = nil
-}
-
-func (r *runner) report(run Run) {
-	r.b.runs.Add(1)
-	r.b.onRun(run)
-}
-
-// warn logs a failed image, at most once a second.
-func (r *runner) warn(err error) {
-	if now := time.Now(); now.Sub(r.warned) >= time.Second {
-		r.b.log.Warn("engine failed on an image", "err", err, "engine", r.engine.Identity().String(), "not_logged", r.silent)
-		r.warned, r.silent = now, 0
-		return
-	}
-	r.silent++
+	left := seconds(most) - now.Sub(h.since)
+	return min(left, b.due.Sub(now)-2*seconds(r.costs.time(r.costs.knee)))
 }

@@ -2,6 +2,7 @@ package infer_test
 
 import (
 	"fmt"
+	"maps"
 	"sync"
 	"testing"
 	"time"
@@ -35,8 +36,27 @@ type answer struct {
 
 func join(t *testing.T, b *infer.Batcher, live bool) *source {
 	s := &source{t: t, pool: new(infertest.Pool), live: live, taken: map[int64]bool{}, answered: map[int64]answer{}}
-	s.place = b.Join(s)
+	class := infer.File
+	if live {
+		class = infer.Live
+	}
+	s.place = placedAs(t, b, s, infer.Client{Class: class})
 	return s
+}
+
+// placed joins a source.
+func placed(t testing.TB, b *infer.Batcher, s infer.Source) *infer.Place {
+	t.Helper()
+	return placedAs(t, b, s, infer.Client{})
+}
+
+func placedAs(t testing.TB, b *infer.Batcher, s infer.Source, c infer.Client) *infer.Place {
+	t.Helper()
+	p, err := b.Join(s, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }
 
 // offer makes frames from..to-1 available and says so.
@@ -51,8 +71,9 @@ func (s *source) offer(from, to int64) {
 		}
 		s.waiting = append(s.waiting, s.pool.Frame(i))
 	}
+	n := len(s.waiting)
 	s.mu.Unlock()
-	s.place.Ready()
+	s.place.Ready(n)
 }
 
 func (s *source) Take() (infer.Request, bool, bool) {
@@ -83,6 +104,13 @@ func (s *source) Done(f media.FrameInfo, r *infer.Result) {
 			s.t.Error(err)
 		}
 	}
+}
+
+// all are the answers so far.
+func (s *source) all() map[int64]answer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.answered)
 }
 
 // leave leaves and releases what nobody took.

@@ -272,8 +272,9 @@ func TestManyChangesDoNotBlockTheFramesBeforeThem(t *testing.T) {
 		})
 		// Another session's frame keeps the engine busy.
 		other := &other{frame: r.decoders.Frames.Frame(0)}
-		place := r.batcher.Join(other)
-		place.Ready()
+		place, err := r.batcher.Join(other, infer.Client{})
+		must(t, err)
+		place.Ready(1)
 		synctest.Wait()
 		r.send("K")
 		for i := range 100 {

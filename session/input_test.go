@@ -95,7 +95,7 @@ func TestLingeringIsAStateThatWatchersSee(t *testing.T) {
 
 func TestNobodyIsWaitedForOnceAllBytesAreThere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := begin(t, options{engines: []infertest.Config{{Price: infertest.Price{Run: time.Hour}}}})
+		r := begin(t, options{engines: []infertest.Config{{Price: infertest.Price{Run: 40 * time.Second}, MaxBatch: 1}}})
 		r.upload(video(5))
 		synctest.Wait()
 		r.feeder.Detach()

@@ -15,6 +15,7 @@ import (
 
 // PictureConfig is what the detection in one still picture needs.
 type PictureConfig struct {
+	Principal string
 	Inference Inference
 	Decoders  Decoders
 	Detect    *wire.Detect // nil: the defaults
@@ -59,9 +60,13 @@ func (p *picture) detect(ctx context.Context, c PictureConfig, sp *spool.Spool) 
 	if err != nil {
 		return err
 	}
-	place := b.Join(p)
+	place, err := b.Join(p, infer.Client{Principal: c.Principal, Class: infer.Image})
+	if err != nil {
+		p.frame.Release()
+		return err
+	}
 	defer place.Leave()
-	place.Ready()
+	place.Ready(1)
 	select {
 	case <-p.answered:
 		return p.err

@@ -123,7 +123,9 @@ func TestPictureWhoseCallerGivesUp(t *testing.T) {
 					c.change(s)
 				}
 				if c.busy {
-					s.batcher.Join(&other{frame: s.decoders.Frames.Frame(0)}).Ready()
+					place, err := s.batcher.Join(&other{frame: s.decoders.Frames.Frame(0)}, infer.Client{Class: infer.Image})
+					must(t, err)
+					place.Ready(1)
 					synctest.Wait()
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), 500*ms)

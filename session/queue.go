@@ -57,11 +57,20 @@ func (s *Session) drop(why dropReason) {
 // source is the session as the batcher sees it.
 type source struct{ *Session }
 
+// client is what the batcher is told of the session.
+func (s *Session) client() infer.Client {
+	class := infer.File
+	if s.mode == wire.Live {
+		class = infer.Live
+	}
+	return infer.Client{Principal: s.cfg.Principal, Class: class, Budget: s.budget()}
+}
+
 // Take implements infer.Source.
 func (s source) Take() (r infer.Request, more, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.mode == wire.Live && len(s.mailbox) > 0 && time.Since(s.mailbox[0].info.Ready) > s.budget() {
+	if s.mode == wire.Live && len(s.mailbox) > 0 && time.Since(s.mailbox[0].info.Ready) > s.patience() {
 		s.drop(stale) // better no answer than a late one
 	}
 	if !s.takeable() {
@@ -75,7 +84,14 @@ func (s source) Take() (r infer.Request, more, ok bool) {
 	return r, s.takeable(), true
 }
 
-// budget is how old a live frame may be when it is taken.
+// patience is how old a live frame may be when it is taken, so that its result is not
+// older than the budget. A budget that no run can keep still gets half of it.
+func (s *Session) patience() time.Duration {
+	budget := s.budget()
+	return budget - min(s.place.Expected(), budget/2)
+}
+
+// budget is how old a live frame may be when its result is there.
 func (s *Session) budget() time.Duration {
 	return time.Duration(cmp.Or(s.cfg.Start.BudgetMS, wire.DefaultBudget)) * time.Millisecond
 }
@@ -103,10 +119,10 @@ func (s source) Done(f media.FrameInfo, r *infer.Result) {
 
 // goOn unlocks s.mu, and asks for a runner if a frame may be taken now.
 func (s *Session) goOn() {
-	again := s.takeable()
+	again, n := s.takeable(), len(s.mailbox)
 	s.mu.Unlock()
 	if again {
-		s.place.Ready()
+		s.place.Ready(n)
 	}
 }
 

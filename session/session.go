@@ -216,8 +216,10 @@ func (s *Session) begin(b *infer.Batcher) (*infer.Place, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.model, s.place = b.Model(), b.Join(source{s})
-	s.engine = b.Model()
+	if s.place, err = b.Join(source{s}, s.client()); err != nil {
+		return nil, err
+	}
+	s.model, s.engine = b.Model(), b.Model()
 	if goesOn {
 		// Should the engine be another one, the first result says so.
 		s.settings, s.inForce, s.identity = set, set, past.configured.Engine
@@ -250,10 +252,11 @@ func (s *Session) accept(out media.Output, stats media.DecodeStats) {
 		s.notify()
 		s.recognised()
 	}
-	s.mu.Unlock()
-	if put {
-		s.place.Ready()
+	if !put {
+		s.mu.Unlock()
+		return
 	}
+	s.goOn()
 }
 
 func (s *Session) observe(d media.DecodeStats) {

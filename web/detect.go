@@ -27,12 +27,13 @@ func (s *Server) picture(r *http.Request) (answer wire.Picture, err error) {
 	if err != nil {
 		return answer, err
 	}
-	if _, err := s.principal(r); err != nil {
+	principal, err := s.principal(r)
+	if err != nil {
 		return answer, err
 	}
 	body, err := openUpload(r)
 	if err != nil {
 		return answer, err
 	}
-	return s.hub.Picture(r.Context(), body, d)
+	return s.hub.Picture(r.Context(), principal, body, d)
 }

@@ -81,7 +81,9 @@ func (a *alone) allocsBatched(pix []byte) (float64, error) {
 		f.Views = []media.Picture{{Pix: pix, Geometry: a.model.Input.View().Place(768, 576)}}
 		s.free = append(s.free, f)
 	}
-	s.place = batcher.Join(s)
+	if s.place, err = batcher.Join(s, infer.Client{Class: infer.File}); err != nil {
+		return 0, errors.Join(err, batcher.Close())
+	}
 	s.run(20) // memory that is used again and again
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -112,7 +114,7 @@ func (s *allocSource) run(n int) {
 	s.mu.Lock()
 	s.pending, s.open = n, n
 	s.mu.Unlock()
-	s.place.Ready()
+	s.place.Ready(1)
 	<-s.done
 }
 
@@ -120,7 +122,7 @@ func (s *allocSource) put(f *media.Frame) {
 	s.mu.Lock()
 	s.free = append(s.free, f)
 	s.mu.Unlock()
-	s.place.Ready()
+	s.place.Ready(1)
 }
 
 // Take implements infer.Source.

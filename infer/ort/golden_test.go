@@ -195,8 +195,11 @@ func TestGoldenObjectsAreFoundThroughTheBatcher(t *testing.T) {
 		s.frames = append(s.frames, s.pool.Picture(media.FrameInfo{Index: int64(i), Width: img.w, Height: img.h}, view, img.rounded(view)))
 	}
 	s.answered.Add(len(s.frames))
-	place := b.Join(s)
-	place.Ready()
+	place, err := b.Join(s, infer.Client{Class: infer.File})
+	if err != nil {
+		t.Fatal(err)
+	}
+	place.Ready(len(s.frames))
 	s.answered.Wait()
 	place.Leave()
 	if err := b.Close(); err != nil || s.pool.Live() != 0 {

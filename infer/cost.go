@@ -1,0 +1,168 @@
+package infer
+
+import (
+	"math"
+	"sync/atomic"
+	"time"
+)
+
+// costModel is what an engine's runs cost, T(n) = a + b·n, learned from the runs.
+// Its methods are for the runner's goroutine; everybody may read published.
+type costModel struct {
+	sizes []sizeCost // by number of images − 1
+	a, b  float64    // seconds
+	// fitted says that runs of two sizes were seen: before, a is a guess on the high
+	// side, so that larger batches are tried.
+	fitted bool
+	// knee is the smallest batch with which nearly everything is gained that batches
+	// can gain. Larger ones would only delay those who share them.
+	knee      int
+	published atomic.Pointer[publishedCost]
+}
+
+type sizeCost struct {
+	mean   float64 // seconds
+	seen   int
+	weight float64 // of recent runs
+}
+
+// publishedCost is the model as others see it. There is one once a run was seen.
+type publishedCost struct {
+	run  time.Duration // of a run of knee images
+	rate float64       // images per second, with such runs
+}
+
+const (
+	nearly = 1.03 // times the least cost of an image
+	// firstRuns are slower: memory is touched and code is loaded for the first time.
+	firstRuns = 3
+	smoothing = 16   // runs over which a mean is taken
+	fading    = 0.99 // of a size's weight, with each run
+	step      = 0.1  // by how much a mean may move with one run, of itself
+	republish = 0.02 // change that others are told of
+)
+
+func newCostModel(size int) *costModel { return &costModel{sizes: make([]sizeCost, size), knee: size} }
+
+// observe learns from a run. One that was disturbed moves a mean by a tenth at most.
+func (m *costModel) observe(n int, d time.Duration) {
+	s, t := &m.sizes[n-1], d.Seconds()
+	switch {
+	case s.seen == 0:
+		s.mean = t
+	case s.seen < firstRuns:
+		s.mean = min(s.mean, t)
+	default:
+		bound := step * s.mean
+		s.mean += min(bound, max(-bound, (t-s.mean)/min(float64(s.seen), smoothing)))
+	}
+	s.seen++
+	for i := range m.sizes {
+		m.sizes[i].weight *= fading
+	}
+	s.weight++
+	m.fit()
+	m.publish()
+}
+
+// fit finds a and b by least squares over the sizes' means.
+func (m *costModel) fit() {
+	var w, wn, wt, wnn, wnt float64
+	sizes := 0
+	for i, s := range m.sizes {
+		if s.seen == 0 {
+			continue
+		}
+		sizes++
+		n := float64(i + 1)
+		w, wn, wt = w+s.weight, wn+s.weight*n, wt+s.weight*s.mean
+		wnn, wnt = wnn+s.weight*n*n, wnt+s.weight*n*s.mean
+	}
+	switch spread := w*wnn - wn*wn; {
+	case sizes < 2 || spread < 1e-9*w*wnn:
+		if m.fitted {
+			return // the other sizes have faded: what they taught still holds
+		}
+		n, t := wn/w, wt/w
+		m.a, m.b = t/2, t/2/n
+		return
+	default:
+		m.b = (w*wnt - wn*wt) / spread
+		m.a = (wt - m.b*wn) / w
+	}
+	if m.b < 0 {
+		m.a, m.b = wt/w, 0
+	}
+	if m.a < 0 {
+		m.a, m.b = 0, wnt/wnn
+	}
+	m.fitted = true
+	size := len(m.sizes)
+	m.knee = size
+	for n := 1; n < size; n++ {
+		if m.perImage(n) <= nearly*m.perImage(size) {
+			m.knee = n
+			break
+		}
+	}
+}
+
+// time is what a run of n images is expected to take, in seconds.
+func (m *costModel) time(n int) float64 { return m.a + m.b*float64(n) }
+
+func (m *costModel) perImage(n int) float64 { return m.time(n) / float64(n) }
+
+func (m *costModel) publish() {
+	t := m.time(m.knee)
+	if t <= 0 {
+		return
+	}
+	rate := float64(m.knee) / t
+	if p := m.published.Load(); p == nil || math.Abs(rate-p.rate) > republish*p.rate || math.Abs(t-p.run.Seconds()) > republish*t {
+		m.published.Store(&publishedCost{run: seconds(t), rate: rate})
+	}
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// gapModel is how soon another frame becomes ready, by how many are ready when a
+// runner could start. It is learned at every such moment, whether the runner waits or
+// not, so that a wait that never pays is found out, and one that would is too.
+type gapModel struct {
+	mean    []float64 // seconds, by frames that were ready − 1; −1: not known
+	asked   int       // frames that were ready at the last such moment, 0: it was answered
+	askedAt time.Time
+	most    float64 // an answer's bound, in seconds
+}
+
+func newGapModel(size int) *gapModel {
+	g := &gapModel{mean: make([]float64, size)}
+	for i := range g.mean {
+		g.mean[i] = -1
+	}
+	return g
+}
+
+// ask notes that a runner could start now with n frames. A gap longer than bound
+// does not matter more than bound.
+func (g *gapModel) ask(n int, now time.Time, bound float64) {
+	g.asked, g.askedAt, g.most = n, now, bound
+}
+
+// arrived notes that another frame is ready.
+func (g *gapModel) arrived(now time.Time) {
+	if g.asked == 0 {
+		return
+	}
+	t, mean := min(now.Sub(g.askedAt).Seconds(), g.most), &g.mean[g.asked-1]
+	if *mean < 0 {
+		*mean = t
+	} else {
+		*mean += (t - *mean) / 8
+	}
+	g.asked = 0
+}
+
+// expected is how soon one more comes when n are ready, in seconds; 0 if that was
+// never seen.
+func (g *gapModel) expected(n int) float64 { return max(0, g.mean[n-1]) }

@@ -1,0 +1,189 @@
+package infer
+
+import (
+	"fmt"
+	"time"
+)
+
+// run answers every frame of the batch. It returns false if the runner was lost: the
+// frames were answered by stuck then.
+func (r *runner) run() bool {
+	start := time.Now()
+	r.load()
+	n := len(r.batch)
+	if n == 0 {
+		return true
+	}
+	loaded := time.Now()
+	err, alive := r.infer(n)
+	if !alive {
+		return false
+	}
+	ran := time.Now()
+	if err == nil {
+		r.costs.observe(n, ran.Sub(loaded))
+		r.tellExpected()
+		for i := range r.batch {
+			r.settle(&r.batch[i], i, n)
+		}
+	}
+	r.report(Run{
+		Images: n, Wait: r.wait, Convert: loaded.Sub(start), Infer: ran.Sub(loaded), Post: time.Since(ran), Err: err,
+	})
+	if err != nil {
+		return r.isolate()
+	}
+	return true
+}
+
+// infer runs the engine under watch. alive is false if the watch was over first.
+func (r *runner) infer(n int) (err error, alive bool) { //nolint:revive,staticcheck // ST1008: alive is what the caller asks first
+	r.state.Store(runnerWatched)
+	r.watch.Reset(r.limit(n))
+	err = r.engine.Run(n)
+	r.watch.Stop()
+	return err, r.state.CompareAndSwap(runnerWatched, runnerWorks)
+}
+
+// load converts the frames into the engine's input and releases them. Those that
+// cannot be converted are answered and taken out of the batch.
+func (r *runner) load() {
+	n := 0
+	for i := range r.batch {
+		t := &r.batch[i]
+		err := r.convert(t, n)
+		t.frame.Release()
+		t.frame = nil
+		if err != nil {
+			r.fail(t, 0, err)
+			continue
+		}
+		r.batch[n] = *t
+		n++
+	}
+	r.batch = r.batch[:n]
+}
+
+func (r *runner) convert(t *taken, slot int) error {
+	if len(t.frame.Views) == 0 {
+		return fmt.Errorf("%w: it has no view", ErrView)
+	}
+	in, v := r.b.model.Input, &t.frame.Views[0]
+	if len(v.Pix) != in.Size() {
+		return fmt.Errorf("%w: %d bytes of pixels, not %d×%d×3", ErrView, len(v.Pix), in.Width, in.Height)
+	}
+	if v.W < 1 || v.H < 1 {
+		return fmt.Errorf("%w: no place in it for the source", ErrView)
+	}
+	r.b.pixels.Convert(r.engine.Input(slot), v.Pix)
+	t.place = v.Geometry
+	return nil
+}
+
+// isolate runs each image of a failed batch alone, once, so that one image that
+// the engine cannot take does not cost the others their result. The frames are
+// released already; their pixels are still in the input tensor.
+func (r *runner) isolate() bool {
+	for i := range r.batch {
+		if i > 0 {
+			copy(r.engine.Input(0), r.engine.Input(i))
+		}
+		start := time.Now()
+		err, alive := r.infer(1)
+		if !alive {
+			return false
+		}
+		ran := time.Now()
+		if err != nil {
+			r.engineFailed(&r.batch[i], 1, err)
+		} else {
+			r.settle(&r.batch[i], 0, 1)
+		}
+		r.report(Run{Images: 1, Infer: ran.Sub(start), Post: time.Since(ran), Err: err})
+	}
+	return true
+}
+
+// settle gives a frame what the engine found, if that can be true.
+func (r *runner) settle(t *taken, row, batch int) {
+	if err := r.check(row); err != nil {
+		r.engineFailed(t, batch, err)
+		return
+	}
+	r.failures.Store(0)
+	r.b.images.Add(1)
+	r.answer(t, batch, nil, r.post.Detect(r.engine, row, t.detect, t.place))
+}
+
+// sampled is the distance of the values that check looks at: a prime, so that all
+// columns have their turn. A network whose numbers have run away gives NaN nearly
+// everywhere; the few that a head meets elsewhere it leaves out.
+const sampled = 61
+
+// check says what is wrong with the outputs for an image.
+func (r *runner) check(row int) error {
+	for k, want := range r.rows {
+		out := r.engine.Output(k, row)
+		if len(out) != want {
+			return fmt.Errorf("output %s has %d values for the image, expected %d", r.b.model.Outputs[k], len(out), want)
+		}
+		for i := 0; i < len(out); i += sampled {
+			if v := out[i]; v != v {
+				return fmt.Errorf("output %s has values that are not numbers (NaN)", r.b.model.Outputs[k])
+			}
+		}
+	}
+	return nil
+}
+
+func (r *runner) engineFailed(t *taken, batch int, err error) {
+	r.failures.Add(1)
+	r.warn("engine failed on an image", err)
+	r.fail(t, batch, fmt.Errorf("%w: %w", ErrEngine, err))
+}
+
+func (r *runner) report(run Run) {
+	r.b.runs.Add(1)
+	r.b.onRun(run)
+}
+
+func (r *runner) tellExpected() {
+	if p := r.costs.published.Load(); p != nil && int64(p.run) != r.b.expected.Load() {
+		r.b.expected.Store(int64(p.run))
+	}
+}
+
+// answerer is what answering frames needs.
+type answerer struct {
+	b        *Batcher
+	identity Identity
+	post     Postprocessor
+	result   Result
+	warned   time.Time
+	silent   int // failures not logged since warned
+}
+
+// fail answers a frame with an error.
+func (a *answerer) fail(t *taken, batch int, err error) {
+	a.b.failed.Add(1)
+	a.answer(t, batch, err, nil)
+}
+
+// answer gives a frame its result.
+func (a *answerer) answer(t *taken, batch int, err error, found []Detection) {
+	a.result = Result{
+		Detections: found, Err: err, Model: a.b.model, Identity: a.identity, Batch: batch, Bound: t.bound, Finished: time.Now(),
+	}
+	t.src.Done(t.info, &a.result)
+	t.src = nil
+}
+
+// warn logs a failure, at most one a second.
+func (a *answerer) warn(what string, err error) {
+	if now := time.Now(); now.Sub(a.warned) >= time.Second {
+		a.b.log.Warn("inference failed", "what", what, "err", err, "engine", a.identity.String(), "not_logged", a.silent)
+		a.warned, a.silent = now, 0
+		return
+	}
+	a.silent++
+}
