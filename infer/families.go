@@ -139,7 +139,8 @@ func (b *builder) named(f *family) []Tensor {
 	for i, role := range f.roles {
 		n := len(outputs)
 		for spelling := range strings.SplitSeq(role, "|") {
-			if t, ok := b.facts.Output(spelling); ok {
+			// Labels may be scores of all classes, or one number for each box.
+			if t, ok := b.facts.Output(spelling); ok && (len(f.roles) != 2 || len(t.Shape) == 3) {
 				outputs = append(outputs, t)
 				break
 			}
