@@ -189,6 +189,9 @@ func (h *Hub) NotReady() []string {
 	if h.IsDraining() {
 		why = append(why, "the hub is shutting down")
 	}
+	if wrong := h.storage.notReady(); wrong != "" {
+		why = append(why, wrong)
+	}
 	if n := h.Running(); n >= h.limits.Sessions {
 		why = append(why, fmt.Sprintf("%d sessions are running, which is the limit", n))
 	}

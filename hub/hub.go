@@ -87,6 +87,7 @@ type Hub struct {
 	timeline *timeline.Log
 	outbox   *outbox.Outbox // nil: there is no Annotations service
 	disk     disk
+	storage  storage
 	quit     chan struct{} // closed by Close
 	draining atomic.Bool
 	stopping chan struct{} // closed by Drain
@@ -143,6 +144,7 @@ func New(c Config) (*Hub, error) {
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
+	h.storage = storage{stopping: h.stopping, log: h.log}
 	store, err := h.openStore()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the timelines: %w", err), lock.Close())

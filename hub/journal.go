@@ -18,7 +18,8 @@ type journal struct {
 
 // Append implements session.Journal.
 func (j *journal) Append(ctx context.Context, after uint64, e wire.Event, replay []byte) error {
-	if err := j.Writer.Append(ctx, after, e, replay); err != nil {
+	err := j.hub.storage.write(func() error { return j.Writer.Append(ctx, after, e, replay) })
+	if err != nil {
 		return err
 	}
 	if j.hub.outbox != nil {
@@ -26,6 +27,11 @@ func (j *journal) Append(ctx context.Context, after uint64, e wire.Event, replay
 	}
 	j.hub.tails.publish(TailEvent{Session: j.session, Event: e}, j.principal)
 	return nil
+}
+
+// Commit implements session.Journal.
+func (j *journal) Commit(ctx context.Context, bytes int64, final bool) error {
+	return j.hub.storage.write(func() error { return j.Writer.Commit(ctx, bytes, final) })
 }
 
 // TailEvent is an event with its session.

@@ -75,7 +75,7 @@ func (o *owned) live() {
 	err := o.Run()
 	stop()
 	h := o.hub
-	if o.Suspended() {
+	if err != nil || o.Suspended() { // in the log it goes on, so its media is kept
 		if err := errors.Join(err, o.spool.Close()); err != nil {
 			h.log.Warn("the session was not suspended cleanly", "session", o.ID(), "err", err)
 		}
@@ -86,7 +86,7 @@ func (o *owned) live() {
 	}
 	st := o.Status()
 	h.log.Info("session ended", "session", o.ID(), "principal", o.Principal(), "bytes", st.Received, "events", st.Offset,
-		"outcome", st.End.Outcome, "code", st.End.Code, "inferred", st.Accounting.Inferred, "skipped", st.Accounting.Skipped, "dur", time.Since(st.Created).Round(time.Millisecond), "err", err)
+		"outcome", st.End.Outcome, "code", st.End.Code, "inferred", st.Accounting.Inferred, "skipped", st.Accounting.Skipped, "dur", time.Since(st.Created).Round(time.Millisecond))
 	h.keep(o.entry, time.Now())
 	h.mu.Lock()
 	h.totals.add(st.Accounting)
