@@ -45,6 +45,8 @@ type Config struct {
 	Limits   Limits
 	// OnResult is told of every result of every session; nil: nobody is.
 	OnResult func(wire.Timing)
+	// OnAppend is told how long each event took into the store; nil: nobody is.
+	OnAppend func(time.Duration)
 	Logger   *slog.Logger
 }
 
@@ -141,6 +143,9 @@ func New(c Config) (*Hub, error) {
 		stopOutbox: func() {},
 	}
 	h.closeOnce = sync.OnceValue(h.close)
+	if h.cfg.OnAppend == nil {
+		h.cfg.OnAppend = func(time.Duration) {}
+	}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"detections/hub/timeline"
 	"detections/session/wire"
@@ -18,10 +19,12 @@ type journal struct {
 
 // Append implements session.Journal.
 func (j *journal) Append(ctx context.Context, after uint64, e wire.Event, replay []byte) error {
+	begun := time.Now()
 	err := j.hub.storage.write(func() error { return j.Writer.Append(ctx, after, e, replay) })
 	if err != nil {
 		return err
 	}
+	j.hub.cfg.OnAppend(time.Since(begun))
 	if j.hub.outbox != nil {
 		j.hub.outbox.Wake(j.session, e.Offset)
 	}

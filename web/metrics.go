@@ -22,6 +22,7 @@ type Metrics struct {
 	run      prometheus.Histogram
 	failures prometheus.Counter
 	stages   *prometheus.HistogramVec
+	appends  prometheus.Histogram
 	// deliveries is registered by WatchOutbox.
 	deliveries *prometheus.HistogramVec
 }
@@ -43,12 +44,16 @@ func NewMetrics(version string) *Metrics {
 			Name: "detections_result_seconds", Help: "Time of a result by stage: receive, decode, queue, infer, and total from the last needed byte to the timeline.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2.5, 12),
 		}, []string{"stage"}),
+		appends: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "detections_append_seconds", Help: "Time of an event into the store; nobody is told of it before.",
+			Buckets: prometheus.ExponentialBuckets(0.000_02, 2, 16),
+		}),
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "detections_info", Help: "1, with the version as a label.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	info.Set(1)
-	m.registry.MustRegister(m.batch, m.run, m.failures, m.stages, info,
+	m.registry.MustRegister(m.batch, m.run, m.failures, m.stages, m.appends, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, stage := range stages {
 		m.stages.WithLabelValues(stage) // exist at zero
@@ -67,6 +72,9 @@ func (m *Metrics) ObserveRun(r infer.Run) {
 		m.failures.Inc()
 	}
 }
+
+// ObserveAppend counts an event that was recorded.
+func (m *Metrics) ObserveAppend(d time.Duration) { m.appends.Observe(d.Seconds()) }
 
 // ObserveResult counts a result.
 func (m *Metrics) ObserveResult(t wire.Timing) {

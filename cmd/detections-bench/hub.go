@@ -25,17 +25,36 @@ type hub struct {
 	url  string
 	data string
 	gone chan error
+	// takenUp is how long it took to find the sessions of an earlier process.
+	takenUp time.Duration
 }
 
 // startTime is how long the program may take until its engines are ready.
 const startTime = time.Minute
 
-func startHub(ctx context.Context, o options) (_ *hub, err error) {
+// startHub starts the program on an empty data directory and waits for its engines.
+func startHub(ctx context.Context, o options, args ...string) (*hub, error) {
 	data, err := os.MkdirTemp("", "detections-bench-")
 	if err != nil {
 		return nil, err
 	}
-	args := append([]string{"serve", "--listen", "127.0.0.1:0", "--data", data, "--log-format", "json", "--ort-library", o.library}, o.args...)
+	h, err := launchHub(ctx, o, data, args...)
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(data))
+	}
+	if err := h.ready(ctx); err != nil {
+		return nil, errors.Join(err, h.stop())
+	}
+	return h, nil
+}
+
+func (h *hub) ready(ctx context.Context) error {
+	return h.await(ctx, "an engine that is ready", func(s health) bool { return s.Availability == "ENABLED" })
+}
+
+// launchHub starts the program on a data directory and waits until it serves.
+func launchHub(ctx context.Context, o options, data string, more ...string) (_ *hub, err error) {
+	args := append([]string{"serve", "--listen", "127.0.0.1:0", "--data", data, "--log-format", "json", "--ort-library", o.library}, append(more, o.args...)...)
 	//nolint:gosec // G204: the operator names the program
 	h := &hub{cmd: exec.Command(o.program, args...), data: data, gone: make(chan error, 1)}
 	log, err := h.cmd.StderrPipe()
@@ -43,21 +62,16 @@ func startHub(ctx context.Context, o options) (_ *hub, err error) {
 		return nil, err
 	}
 	if err := h.cmd.Start(); err != nil {
-		return nil, errors.Join(fmt.Errorf("%w (make build builds it)", err), os.RemoveAll(data))
+		return nil, fmt.Errorf("%w (make build builds it)", err)
 	}
 	h.pid = h.cmd.Process.Pid
 	url := make(chan string, 1)
 	go func() {
-		last := readLog(log, url, o.log)
+		last := h.readLog(log, url, o.log)
 		if err := h.cmd.Wait(); err != nil {
 			h.gone <- fmt.Errorf("%s: %w: %s", o.program, err, last)
 		}
 		close(h.gone)
-	}()
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, h.stop())
-		}
 	}()
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
@@ -66,13 +80,14 @@ func startHub(ctx context.Context, o options) (_ *hub, err error) {
 	case err := <-h.gone:
 		return nil, err
 	case <-ctx.Done():
+		_ = h.cmd.Process.Kill() // the error says it
 		return nil, fmt.Errorf("the program does not serve: %w", ctx.Err())
 	}
-	return h, h.await(ctx, "an engine that is ready", func(s health) bool { return s.Availability == "ENABLED" })
+	return h, nil
 }
 
 // readLog finds the address in the log and returns its last line.
-func readLog(r io.Reader, url chan<- string, show bool) string {
+func (h *hub) readLog(r io.Reader, url chan<- string, show bool) string {
 	last := ""
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
@@ -80,8 +95,14 @@ func readLog(r io.Reader, url chan<- string, show bool) string {
 		if show {
 			fmt.Fprintln(os.Stderr, last)
 		}
-		var entry struct{ Msg, URL string }
-		if json.Unmarshal([]byte(last), &entry) == nil && entry.Msg == "serving" {
+		var entry struct{ Msg, URL, Dur string }
+		if json.Unmarshal([]byte(last), &entry) != nil {
+			continue
+		}
+		switch entry.Msg {
+		case "sessions taken up": // before it serves
+			h.takenUp, _ = time.ParseDuration(entry.Dur)
+		case "serving":
 			url <- entry.URL
 		}
 	}

@@ -38,7 +38,7 @@ func (p *parts) open(s *settings, store storeOpener, wait time.Duration, log *sl
 	}
 	p.hub, err = hub.New(hub.Config{
 		Dir: s.data, Wait: wait, Store: store, Decoders: p.decoders, AI: p.ai,
-		Outbox: deliveries, Limits: s.limits, OnResult: p.metrics.ObserveResult, Logger: log,
+		Outbox: deliveries, Limits: s.limits, OnResult: p.metrics.ObserveResult, OnAppend: p.metrics.ObserveAppend, Logger: log,
 	})
 	if err != nil {
 		return err
@@ -59,8 +59,11 @@ func (p *parts) open(s *settings, store storeOpener, wait time.Duration, log *sl
 // storeOpener opens the store of the timelines.
 type storeOpener func(dir string) (timeline.Store, error)
 
-// onDisk is the store of a hub that serves.
+// onDisk is the store of a hub that serves; nil: in memory.
 func onDisk(s *settings, log *slog.Logger) storeOpener {
+	if s.store == "memory" {
+		return nil
+	}
 	return func(dir string) (timeline.Store, error) {
 		o := timeline.Options{Logger: log}
 		if s.sync == "always" {

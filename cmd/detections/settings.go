@@ -40,6 +40,7 @@ type settings struct {
 
 	limits      hub.Limits
 	warmWorkers int
+	store       string
 	sync        string
 	takeover    bool
 
@@ -78,6 +79,7 @@ func (s *settings) flags() *pflag.FlagSet {
 	f.IntVar(&s.limits.Kept, "max-kept", d.Kept, "most ended sessions whose results are kept")
 	f.IntVar(&s.warmWorkers, "warm-workers", 2, "decoder processes that are started ahead")
 
+	f.StringVar(&s.store, "store", "disk", "where results are kept: disk, or memory, which ends with the process and with it every session")
 	f.StringVar(&s.sync, "sync", "interval", "when results are on disk: interval, within 10 ms, or always, before anyone is told; uploads always are before they are acknowledged")
 	f.Var((*byteSize)(&s.limits.Disk), "max-disk", "most bytes of media and results on disk, at which new uploads are refused; 0: 80 % of the file system")
 	f.BoolVar(&s.takeover, "takeover", false, "take over from the process that has the data directory, once this one is ready")
@@ -110,7 +112,7 @@ func (s *settings) validate() error {
 	}
 	errs := []error{
 		oneOf("log-level", s.logLevel, "debug", "info", "warn", "error"),
-		oneOf("sync", s.sync, "interval", "always"),
+		oneOf("store", s.store, "disk", "memory"), oneOf("sync", s.sync, "interval", "always"),
 		oneOf("log-format", s.logForm, "auto", "text", "json"),
 		atLeast("engines", int64(s.engines), 0), atLeast("threads", int64(s.threads), 1), atLeast("max-batch", int64(s.maxBatch), 0),
 		atLeast("max-sessions", int64(s.limits.Sessions), 1), atLeast("max-pictures", int64(s.limits.Pictures), 1), atLeast("max-media", s.limits.Bytes, 1),
