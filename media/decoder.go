@@ -22,6 +22,9 @@ type Job struct {
 	Container string
 	// FPS is the frame rate of a raw stream without time stamps; 0: 25.
 	FPS float64
+	// Base is the byte of the file at which the input begins. What Grow tells and
+	// FrameInfo.Input says are counted from there.
+	Base int64
 	// Resume goes on where another decoder of the same input and the same job was:
 	// the first frame is the first one picked after this checkpoint. The stream is
 	// described again before it. nil: from the beginning. Still pictures cannot.
@@ -48,6 +51,9 @@ func (j Job) Validate() error {
 	}
 	if !(j.FPS >= 0 && j.FPS <= MaxSampleFPS) {
 		return fmt.Errorf("job with %v frames per second: at most %d", j.FPS, MaxSampleFPS)
+	}
+	if j.Base < 0 {
+		return fmt.Errorf("job that begins at byte %d", j.Base)
 	}
 	if j.Picture && j.Resume != nil {
 		return errors.New("job that resumes a still picture")
@@ -123,6 +129,17 @@ type DecodeStats struct {
 	Concealed int64
 	// Undecoded access units, by reason.
 	Undecoded Undecoded
+}
+
+// Plus adds the counters of another job.
+func (s DecodeStats) Plus(o DecodeStats) DecodeStats {
+	return DecodeStats{
+		Decoded: s.Decoded + o.Decoded, Picked: s.Picked + o.Picked, Concealed: s.Concealed + o.Concealed,
+		Undecoded: Undecoded{
+			Corrupt:    s.Undecoded.Corrupt + o.Undecoded.Corrupt,
+			NoKeyframe: s.Undecoded.NoKeyframe + o.Undecoded.NoKeyframe,
+		},
+	}
 }
 
 // Undecoded counts access units that gave no picture.

@@ -2,9 +2,9 @@ package media
 
 import "os"
 
-// Loop decodes an input from its first byte to its last, and returns nil then, or
-// an *Error, or what the Host returned, and the final counters. It is what a decoder
-// process runs.
+// Loop decodes an input from its first byte, which is Job.Base of the file, to its
+// last, and returns nil then, or an *Error, or what the Host returned, and the final
+// counters. It is what a decoder process runs.
 type Loop func(h Host, input *os.File, job Job) (DecodeStats, error)
 
 // Host is what a Loop runs in: it supplies bytes and memory, and takes what comes

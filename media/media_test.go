@@ -112,6 +112,7 @@ func TestJobValidate(t *testing.T) {
 		"a bad format":   func(j *Job) { j.Views = []View{{Width: 1, Height: 1, Format: 9}} },
 		"two rules":      func(j *Job) { j.Sample = Sample{FPS: 1, Every: 1} },
 		"negative fps":   func(j *Job) { j.FPS = -1 },
+		"negative base":  func(j *Job) { j.Base = -1 },
 		"half a picture": func(j *Job) { j.Picture, j.Resume = true, &Checkpoint{} },
 	} {
 		j := good

@@ -105,7 +105,7 @@ type decoder struct {
 
 func newDecoder(h media.Host, file *os.File, job media.Job) *decoder {
 	d := &decoder{
-		host: h, job: job, in: newInput(h, file), logTo: cgo.NewHandle(h),
+		host: h, job: job, in: newInput(h, file, job.Base), logTo: cgo.NewHandle(h),
 		pkt: astiav.AllocPacket(), frame: astiav.AllocFrame(),
 		scaler: newScaler(job.Views), picker: job.Picker(), resume: job.Resume, mark: time.Now(),
 	}

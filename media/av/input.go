@@ -8,6 +8,7 @@ import "C"
 
 import (
 	"io"
+	"math"
 	"os"
 	"runtime/cgo"
 	"time"
@@ -21,8 +22,9 @@ import (
 // input is the growing file as FFmpeg reads it. Owned by the loop's goroutine.
 type input struct {
 	host media.Host
-	file *os.File
+	file io.ReaderAt // from the input's first byte on
 	fd   int
+	base int64 // where that byte is in the file
 
 	seekable bool // else it can be taken back by maxBack
 
@@ -38,8 +40,8 @@ type input struct {
 // streams looks ahead by a few, and would lose them at the end of its buffer.
 const maxBack = readBuffer + 64
 
-func newInput(h media.Host, f *os.File) *input {
-	return &input{host: h, file: f, fd: int(f.Fd())}
+func newInput(h media.Host, f *os.File, base int64) *input {
+	return &input{host: h, file: io.NewSectionReader(f, base, math.MaxInt64-base), fd: int(f.Fd()), base: base}
 }
 
 // await waits until the input is larger than have, or complete.
@@ -72,7 +74,7 @@ func (in *input) read(b []byte) C.int {
 	if len(b) == 0 {
 		return C.AVERROR_EOF
 	}
-	n, err := unix.Pread(in.fd, b, in.pos)
+	n, err := unix.Pread(in.fd, b, in.base+in.pos)
 	if err == nil && n == 0 {
 		err = io.ErrUnexpectedEOF
 	}

@@ -25,6 +25,7 @@ func TestDecoder(t *testing.T, start Start) {
 	t.Run("every frame once and in order", s.everyFrame)
 	t.Run("every container", s.containers)
 	t.Run("growing input gives the same frames", s.growing)
+	t.Run("an input can begin anywhere in the file", s.base)
 	t.Run("index at the end is waited for", s.index)
 	t.Run("sampling by time", s.sampling)
 	t.Run("configure midway", s.configure)

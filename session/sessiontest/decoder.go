@@ -250,7 +250,7 @@ func (d *decoder) resume(c media.Checkpoint) {
 // peek reads the first byte of the next unit.
 func (d *decoder) peek() (byte, error) {
 	var b [1]byte
-	if _, err := d.input.ReadAt(b[:], d.at); err != nil {
+	if _, err := d.input.ReadAt(b[:], d.job.Base+d.at); err != nil {
 		return 0, &media.Error{Kind: media.ErrInput, Message: err.Error()}
 	}
 	return b[0], nil

@@ -204,3 +204,12 @@ func TestDecoderBeginsARuleWhereItSays(t *testing.T) {
 		}
 	}
 }
+
+func TestDecoderBeginsAtTheBase(t *testing.T) {
+	d := open(t, &sessiontest.Decoders{}, "xxxKpp", media.Job{Base: 3})
+	defer d.Close()
+	d.Grow(3, true)
+	if frames, _, err := drain(t, d); !slices.Equal(frames, []int64{0, 1, 2}) || !errors.Is(err, io.EOF) || d.Stats().Undecoded.Total() != 0 {
+		t.Errorf("frames %v, stats %+v, err %v", frames, d.Stats(), err)
+	}
+}
