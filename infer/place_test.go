@@ -17,7 +17,7 @@ type callback struct {
 
 func (c *callback) Take() (infer.Request, bool, bool)       { return c.take() }
 func (c *callback) Done(f media.FrameInfo, r *infer.Result) { c.done(f, r) }
-func nothing() (r infer.Request, more, ok bool)             { return }
+func noFrame() (r infer.Request, more, ok bool)             { return }
 
 func TestReadyTwiceIsOnePlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -27,7 +27,7 @@ func TestReadyTwiceIsOnePlace(t *testing.T) {
 		busy.offer(0, 1)
 		synctest.Wait()
 		takes := 0
-		place := placed(t, b, &callback{take: func() (infer.Request, bool, bool) { takes++; return nothing() }})
+		place := placed(t, b, &callback{take: func() (infer.Request, bool, bool) { takes++; return noFrame() }})
 		for range 5 {
 			place.Ready(1)
 		}
@@ -55,7 +55,7 @@ func TestReadyDuringTakeIsNotLost(t *testing.T) {
 			if takes++; takes < 3 {
 				place.Ready(1)
 			}
-			return nothing()
+			return noFrame()
 		}})
 		place.Ready(1)
 		synctest.Wait()
