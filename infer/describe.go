@@ -37,6 +37,12 @@ func Describe(f *Facts, d *Description) (*Model, error) {
 		if !readable(t.Type) {
 			return nil, fmt.Errorf("output %s is of a type that cannot be read, expected numbers", t)
 		}
+		n := int64(1)
+		for _, d := range t.Shape[min(1, len(t.Shape)):] {
+			if n *= d; d < 1 || d > maxValues || n > maxValues {
+				return nil, fmt.Errorf("output %s: expected 1 to %d values for an image", t, maxValues)
+			}
+		}
 	}
 	head, err := b.family.build(b)
 	if err != nil {
@@ -246,3 +252,6 @@ func (b *builder) label(classes int, t Tensor) error {
 }
 
 const maxClasses = 1 << 16
+
+// maxValues bounds an output: 256 MiB for an image.
+const maxValues = 1 << 26

@@ -185,7 +185,7 @@ func (b *builder) guess(t Tensor) string {
 		return "yolox"
 	case columns == 6 && rows <= mostListed && b.called("centernet", "ctdet"):
 		return "centernet"
-	case columns == 6 && rows <= mostListed && classes != 2:
+	case columns == 6 && rows <= mostListed && (classes != 2 || !b.called("rtdetr", "rt-detr")):
 		return "yolov10"
 	case rows <= mostListed && classes > 0 && columns == 4+classes:
 		return "rt-detr-rows"

@@ -22,10 +22,16 @@ const (
 type NMS struct {
 	order []ranked
 	kept  []Candidate
-	prev  []int32 // previous kept candidate of the same class, by index in kept; -1: none
-	last  []int32 // last kept candidate by class; -1: none
-	count []int32 // candidates by the leading bits of their score
+	boxes []placed // of the kept candidates, those of a class beside each other
+	class []span   // the part of boxes that belongs to a class
+	count []int32  // candidates by the leading bits of their score
 }
+
+// placed is a kept box with its area.
+type placed struct{ X1, Y1, X2, Y2, area float32 }
+
+// span is from where to where a class has kept boxes.
+type span struct{ from, to int32 }
 
 // ranked is a candidate with its place among those that came in.
 type ranked struct {
@@ -39,26 +45,41 @@ type ranked struct {
 // The result is valid until the next Keep.
 func (n *NMS) Keep(candidates []Candidate, in Input, iou float32) []Candidate {
 	n.rank(candidates, float32(in.Width), float32(in.Height))
-	n.kept, n.prev = n.kept[:0], n.prev[:0]
-	for i := range n.last {
-		n.last[i] = -1
-	}
+	n.divide()
+	n.kept = n.kept[:0]
 	for i := range n.order {
 		c := &n.order[i].Candidate
-		for int(c.Class) >= len(n.last) {
-			n.last = append(n.last, -1)
-		}
-		if iou < 1 && n.suppressed(c, iou) {
+		of := &n.class[c.Class]
+		box := placed{c.X1, c.Y1, c.X2, c.Y2, (c.X2 - c.X1) * (c.Y2 - c.Y1)}
+		if iou < 1 && box.covered(n.boxes[of.from:of.to], iou) {
 			continue
 		}
-		n.prev = append(n.prev, n.last[c.Class])
-		n.last[c.Class] = int32(len(n.kept))
+		n.boxes[of.to] = box
+		of.to++
 		n.kept = append(n.kept, *c)
 		if len(n.kept) == MaxDetections {
 			break
 		}
 	}
 	return n.kept
+}
+
+// divide gives every class room for the boxes that it may keep.
+func (n *NMS) divide() {
+	clear(n.class)
+	for i := range n.order {
+		for int(n.order[i].Class) >= len(n.class) {
+			n.class = append(n.class, span{})
+		}
+		n.class[n.order[i].Class].to++ // counts, for now
+	}
+	from := int32(0)
+	for c := range n.class {
+		count := n.class[c].to
+		n.class[c] = span{from, from}
+		from += count
+	}
+	n.boxes = slices.Grow(n.boxes[:0], len(n.order))[:len(n.order)]
 }
 
 // rank fills order with the best candidates, clipped and sorted.
@@ -123,25 +144,23 @@ func compareRanked(a, b ranked) int {
 	return cmp.Compare(a.at, b.at)
 }
 
-// suppressed says whether a kept candidate of the same class covers c.
-func (n *NMS) suppressed(c *Candidate, iou float32) bool {
-	for k := n.last[c.Class]; k >= 0; k = n.prev[k] {
-		if overlap(&n.kept[k], c) > iou {
+// covered says whether one of the boxes overlaps b by more than iou (intersection over
+// union). Most do not touch it.
+func (b *placed) covered(boxes []placed, iou float32) bool {
+	for i := range boxes {
+		a := &boxes[i]
+		// They overlap if all four differences are negative. Four branches would be
+		// mispredicted more often than one: BenchmarkPost with 1,000 survivors of one
+		// class takes 1.1 ms instead of 1.9.
+		if int32(math.Float32bits(a.X1-b.X2)&math.Float32bits(b.X1-a.X2)&math.Float32bits(a.Y1-b.Y2)&math.Float32bits(b.Y1-a.Y2)) >= 0 { //nolint:gosec // G115: the sign is wanted
+			continue
+		}
+		inter := (min(a.X2, b.X2) - max(a.X1, b.X1)) * (min(a.Y2, b.Y2) - max(a.Y1, b.Y1))
+		if inter/(a.area+b.area-inter) > iou {
 			return true
 		}
 	}
 	return false
-}
-
-// overlap is the intersection over union of two boxes that have an area.
-func overlap(a, b *Candidate) float32 {
-	w := min(a.X2, b.X2) - max(a.X1, b.X1)
-	h := min(a.Y2, b.Y2) - max(a.Y1, b.Y1)
-	if w <= 0 || h <= 0 {
-		return 0
-	}
-	inter := w * h
-	return inter / ((a.X2-a.X1)*(a.Y2-a.Y1) + (b.X2-b.X1)*(b.Y2-b.Y1) - inter)
 }
 
 // selectBest moves the k best to the front, in no order (Hoare's quickselect).

@@ -2,6 +2,7 @@ package infer_test
 
 import (
 	"math"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -61,6 +62,34 @@ func TestNMSAgreesWithItsDefinition(t *testing.T) {
 			}
 		}), 0, 40).Draw(t, "candidates")
 		iou := rapid.SampledFrom([]float32{0, 0.25, 0.5, 1}).Draw(t, "iou")
+		got, want := nms.Keep(in, square64, iou), bruteForce(in, float64(iou))
+		if !slices.Equal(got, want) {
+			t.Fatalf("kept\n%v, want\n%v", got, want)
+		}
+	})
+}
+
+// Boxes of any size, in many classes, as many as a crowd has. Overlaps that rounding
+// could put on either side of the threshold are left out.
+func TestNMSAgreesWithItsDefinitionInACrowd(t *testing.T) {
+	var nms infer.NMS
+	rapid.Check(t, func(t *rapid.T) {
+		random := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
+		iou, classes := rapid.Float32Range(0.05, 0.95).Draw(t, "iou"), rapid.IntRange(1, 90).Draw(t, "classes")
+		in := make([]infer.Candidate, rapid.IntRange(0, 300).Draw(t, "candidates"))
+		for i := range in {
+			x, y := 48*random.Float32(), 48*random.Float32()
+			in[i] = infer.Candidate{
+				X1: x, Y1: y, X2: x + 1 + 15*random.Float32(), Y2: y + 1 + 15*random.Float32(),
+				Score: random.Float32(), Class: int32(random.IntN(classes)),
+			}
+			for _, other := range in[:i] {
+				if d := iouOf(in[i], other) - float64(iou); d > -1e-5 && d < 1e-5 {
+					in[i] = infer.Candidate{Class: -1}
+				}
+			}
+		}
+		in = slices.DeleteFunc(in, func(c infer.Candidate) bool { return c.Class < 0 })
 		got, want := nms.Keep(in, square64, iou), bruteForce(in, float64(iou))
 		if !slices.Equal(got, want) {
 			t.Fatalf("kept\n%v, want\n%v", got, want)

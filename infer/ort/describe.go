@@ -153,7 +153,10 @@ func shapesOf(model []byte, m *infer.Model, n int) ([][]int64, error) {
 }
 
 // noise are the words of ONNX Runtime that are of no use to who reads an error.
-var noise = regexp.MustCompile(`^.*?(Load model from .*? failed:|Failed to load model with error: |Exception during initialization: )|\S+/\S+\.(cc|h):\d+ [^\n]*?(\) |\n)`)
+var noise = regexp.MustCompile(`Error creating (temporary )?session[^:]*: |Load model from \S* failed:|Failed to load model with error: |Fatal error: |Exception during initialization: |\S+/\S+\.(cc|h):\d+ `)
+
+// opset finds the version of the operators, and the newest that is known.
+var opset = regexp.MustCompile(`(?s)Opset (\d+) is under development.*till opset (\d+)`)
 
 // explain says what is wrong with a file that ONNX Runtime does not load.
 func explain(err error, model []byte) error {
@@ -162,11 +165,12 @@ func explain(err error, model []byte) error {
 	switch {
 	case len(model) == 0:
 		return errors.New("read model: the file is empty, expected an ONNX model")
-	case has("Protobuf parsing failed"), has("ModelProto does not have a graph"), has("INVALID_PROTOBUF"):
+	case has("rotobuf parsing failed"), has("ModelProto does not have a graph"), has("INVALID_PROTOBUF"):
 		return fmt.Errorf("read model: expected an ONNX model, found %s", looksLike(model))
-	case has("opset"), has("IR version"), has("ir_version"):
+	case opset.MatchString(text):
 		version, _ := Version()
-		return fmt.Errorf("read model: it is too new for ONNX Runtime %s: %s", version, clean(text))
+		found := opset.FindStringSubmatch(text)
+		return fmt.Errorf("read model: it is of opset %s, expected at most %s, which is what ONNX Runtime %s knows", found[1], found[2], version)
 	case has("is not a registered function/op"), has("No Op registered"), has("not a registered"):
 		return fmt.Errorf("read model: it needs operators that ONNX Runtime does not have, expected standard ones: %s", clean(text))
 	}

@@ -36,7 +36,7 @@ func Init(path string) error {
 	}
 	var failed []string
 	for _, p := range candidates(path) {
-		err := load(p)
+		err := loadLibrary(p)
 		if err == nil {
 			library.path = p
 			return nil
@@ -67,7 +67,7 @@ func candidates(path string) []string {
 	return append(all, "libonnxruntime.so.1", "libonnxruntime.so")
 }
 
-func load(path string) error {
+func loadLibrary(path string) error {
 	if strings.Contains(path, "/") {
 		if _, err := os.Stat(path); err != nil {
 			return fmt.Errorf("%s: %w", path, err)
