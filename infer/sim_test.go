@@ -152,8 +152,7 @@ type simulated struct {
 	mu      sync.Mutex
 	place   *infer.Place
 	waiting []time.Time // when the frames that nobody took became ready
-	next    int64
-	open    int // taken
+	open    int         // taken
 	over    bool
 }
 
@@ -260,7 +259,6 @@ func (s *simulated) count(f media.FrameInfo, r *infer.Result) {
 type early struct {
 	*simulated
 	ready time.Time
-	taken bool
 }
 
 func (e *early) Take() (r infer.Request, more, ok bool) {
