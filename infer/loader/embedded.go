@@ -1,5 +1,5 @@
-// Package loader fetches, verifies and stores models. For now there is one: the
-// model that is embedded in the program, so that it works alone.
+// Package loader fetches, verifies and stores models. For now there are the model that
+// is embedded in the program, so that it works alone, and files.
 //
 // The embedded model is NanoDet-g for the 80 classes of COCO; NOTICE says where it
 // comes from and under which licences it is.
@@ -11,6 +11,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"sync"
+
+	"detections/infer"
 )
 
 // File is a model file as it was loaded and verified.
@@ -19,6 +21,9 @@ type File struct {
 	Version string // first 12 hex digits of SHA256, unless the file's source names a version
 	SHA256  string // lower-case hex
 	Bytes   []byte // the ONNX file; not to be changed
+	// Description overrides what the file says; nil: there is none.
+	Description *infer.Description
+	DescribedBy string // path of the description
 }
 
 const (

@@ -1,0 +1,67 @@
+package loader
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"detections/infer"
+)
+
+// MaxFile bounds the bytes of a model file: ONNX files are no larger than 2 GiB.
+const MaxFile = 2<<30 - 1
+
+// ReadFile reads a model and the description beside it: of folder/people.onnx that is
+// folder/people.json, or else folder/model.json. Without either the model must say
+// everything itself. The model's name is that of the file, unless the description
+// has one.
+func ReadFile(path string) (File, error) {
+	b, err := read(path, MaxFile)
+	if err != nil {
+		return File{}, fmt.Errorf("model: %w", err)
+	}
+	sum := sha256.Sum256(b)
+	f := File{Name: strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)), SHA256: hex.EncodeToString(sum[:]), Bytes: b}
+	f.Version = f.SHA256[:12]
+	for _, name := range []string{f.Name + ".json", "model.json"} {
+		beside := filepath.Join(filepath.Dir(path), name)
+		text, err := read(beside, infer.MaxDescription)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			f.Description, err = infer.ParseDescription(text)
+		}
+		if err != nil {
+			return File{}, fmt.Errorf("%s: %w", beside, err)
+		}
+		f.DescribedBy = beside
+		if f.Description.Name != "" {
+			f.Name = f.Description.Name
+		}
+		if f.Description.Version != "" {
+			f.Version = f.Description.Version
+		}
+		break
+	}
+	return f, nil
+}
+
+// read reads a file of at most so many bytes.
+func read(path string, most int64) ([]byte, error) {
+	st, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, err
+	case !st.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is not a file", path)
+	case st.Size() > most:
+		return nil, fmt.Errorf("%s has %d bytes, expected at most %d", path, st.Size(), most)
+	}
+	return os.ReadFile(path) //nolint:gosec // G304: the operator names the file
+}
