@@ -123,11 +123,11 @@ func simulate(t *testing.T, l load, p policy) (out []*outcome) {
 			for i := range k.n {
 				who++
 				s := &simulated{
-					kind: k, policy: p, b: b, frames: frames, out: o, i: i, again: make(chan struct{}, 1),
+					kind: k, policy: p, b: b, frames: frames, out: o, i: i, again: make(chan struct{}, 1), until: until,
 					client: p.as(infer.Client{Principal: k.name + string(rune(i/max(1, k.sessions))), Class: k.class}, who),
 				}
 				phase := time.Duration(random.Int64N(int64(max(k.period, 10*ms))))
-				all.Go(func() { s.live(t, phase, until) })
+				all.Go(func() { s.live(t, phase) })
 			}
 		}
 		all.Wait()
@@ -148,6 +148,7 @@ type simulated struct {
 	out    *outcome
 	i      int
 	again  chan struct{}
+	until  time.Time
 
 	mu      sync.Mutex
 	place   *infer.Place
@@ -156,14 +157,14 @@ type simulated struct {
 	over    bool
 }
 
-func (s *simulated) live(t *testing.T, phase time.Duration, until time.Time) {
+func (s *simulated) live(t *testing.T, phase time.Duration) {
 	s.place = placedAs(t, s.b, s, s.client)
 	time.Sleep(phase)
 	slots := 4
 	if s.slots > 0 {
 		slots = s.slots
 	}
-	for n := 0; time.Now().Before(until) && (s.kind.frames == 0 || n < s.kind.frames); n++ {
+	for n := 0; time.Now().Before(s.until) && (s.kind.frames == 0 || n < s.kind.frames); n++ {
 		s.out.mu.Lock()
 		s.out.asked[s.i]++
 		s.out.mu.Unlock()
@@ -246,8 +247,10 @@ func (s *simulated) Done(f media.FrameInfo, r *infer.Result) {
 
 func (s *simulated) count(f media.FrameInfo, r *infer.Result) {
 	s.out.mu.Lock()
-	s.out.answered[s.i]++
-	s.out.ages = append(s.out.ages, r.Finished.Sub(f.Ready))
+	if s.kind.frames > 0 || !r.Finished.After(s.until) { // else there is no competition any more
+		s.out.answered[s.i]++
+		s.out.ages = append(s.out.ages, r.Finished.Sub(f.Ready))
+	}
 	s.out.mu.Unlock()
 	select {
 	case s.again <- struct{}{}:

@@ -109,7 +109,7 @@ func TestSimulationShares(t *testing.T) {
 		if p.name != "fair" {
 			continue
 		}
-		if r := float64(one) / float64(many); r < 0.8 || r > 1.25 {
+		if r := float64(one) / float64(many); r < 0.95 || r > 1.05 {
 			t.Errorf("one session got %d images, thirty of another client %d", one, many)
 		}
 		if r := 22 * float64(cheap) / (40 * float64(dear)); r < 0.9 || r > 1.1 {
