@@ -53,7 +53,7 @@ func keyID(key []byte) string {
 }
 
 // Codes of the event types that a timeline has; another type is spelled out.
-var typeCodes = [...]wire.Type{0: "", 1: wire.TypeConfigured, 2: wire.TypeDetections, 3: wire.TypeEnd}
+var typeCodes = [...]wire.Type{0: "", 1: wire.TypeConfigured, 2: wire.TypeDetections, 3: wire.TypeEnd, 4: wire.TypeSegment}
 
 const flagEmpty = 1
 

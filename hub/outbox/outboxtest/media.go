@@ -39,7 +39,7 @@ func (s *Service) serveMedia(w http.ResponseWriter, r *http.Request, id string) 
 	s.fetches++
 	m, ok := s.media[id]
 	s.mu.Unlock()
-	if !s.known(w, r) {
+	if !s.known(w, r) || s.MediaFault != nil && s.before(w, r, s.MediaFault(n)) {
 		return
 	}
 	if !ok || r.Method != http.MethodGet {

@@ -71,6 +71,9 @@ type Service struct {
 	// Cut says after how many bytes the connection of the n-th request for media breaks,
 	// counted from 0; negative or nil: it does not.
 	Cut func(n int) int
+	// MediaFault says what goes wrong with the n-th request for media, counted from 0,
+	// before a byte of it is sent; nil: nothing.
+	MediaFault func(n int) Fault
 
 	mu         sync.Mutex
 	media      map[string]Media
