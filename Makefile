@@ -78,6 +78,10 @@ test-chaos: build setup-test ## kill, restart and take over the hub under load: 
 	@$(step) chaos $(env) --test env CHAOS=$(or $(CHAOS),100) CHAOS_CLIENTS=$(or $(CHAOS_CLIENTS),20) \
 		go test -count=1 -v -timeout 60m -run Chaos ./cmd/detections
 
+.PHONY: test-power
+test-power: build setup-test ## cut the power of a file system in a loop device; needs root
+	@$(step) power $(env) --test env CHAOS=$(or $(CHAOS),10) go test -count=1 -v -tags power -run PowerLoss ./cmd/detections
+
 .PHONY: bench
 bench: build setup-test ## measure the program, and print a table
 	@$(step) bench $(env) --test go run ./cmd/detections-bench

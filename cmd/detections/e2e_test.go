@@ -210,6 +210,7 @@ func (p *process) exit() int {
 type answer struct {
 	Type       string
 	Session    string
+	Offset     uint64
 	State      string
 	Frame      int64
 	PTS        float64 `json:"pts_ms"`

@@ -33,10 +33,10 @@ func OpenPebble(dir string, o Options) (*Pebble, error) {
 		noRoom:   make(chan struct{}, 1),
 		sessions: map[string]*pebbleSession{},
 	}
-	logs := disk.PathJoin(dir, "log")
+	logs := disk.PathJoin(dir, logFolder)
 	p.files = newFiles(vfs.OnDiskFull(disk, p.onFull), logs, o.Sync == Always, o.Logger)
 	var err error
-	if p.db, err = pebble.Open(dir, p.settings(logs)); err != nil {
+	if p.db, err = pebble.Open(dir, p.settings(disk)); err != nil {
 		return nil, fmt.Errorf("open timeline store: %w", err)
 	}
 	if err = errors.Join(p.files.broken(), p.checkSchema(), p.load()); err != nil {
@@ -54,11 +54,15 @@ func OpenPebble(dir string, o Options) (*Pebble, error) {
 	return p, nil
 }
 
+// logFolder is where the logs are in the store's directory.
+const logFolder = "log"
+
 // settings are chosen for a modest store beside an engine that needs the cores.
-func (p *Pebble) settings(logs string) *pebble.Options {
+func (p *Pebble) settings(disk vfs.FS) *pebble.Options {
 	o := &pebble.Options{
-		FS:     p.files,
-		WALDir: logs,
+		FS: p.files,
+		// Relative, so that the data directory can be moved.
+		WALDir: pebble.MakeStoreRelativePath(disk, logFolder),
 		Logger: pebbleLog{p},
 		// Formats after this one write into the log how much of it was synced, and
 		// refuse it if that turns out untrue after a power cut: with Sync Interval

@@ -1,6 +1,8 @@
 package timeline_test
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 
 	"detections/hub/timeline"
@@ -20,8 +22,14 @@ func TestPebble(t *testing.T) {
 				return s
 			}
 			timelinetest.Run(t,
-				func(t *testing.T) timeline.Store { return open(t, t.TempDir()) },
-				func(t *testing.T, s timeline.Store) timeline.Store { return open(t, dirs[s]) })
+				func(t *testing.T) timeline.Store { return open(t, filepath.Join(t.TempDir(), "store")) },
+				func(t *testing.T, s timeline.Store) timeline.Store {
+					moved := dirs[s] + "-moved" // a data directory need not stay where it is
+					if err := os.Rename(dirs[s], moved); err != nil {
+						t.Fatal(err)
+					}
+					return open(t, moved)
+				})
 		})
 	}
 }
