@@ -186,6 +186,7 @@ func (h *Hub) NotReady() []string {
 	if ai := h.cfg.AI.Status(); ai.Availability != Enabled {
 		why = append(why, strings.TrimSpace("no engine is ready: aiAvailability is "+string(ai.Availability)+" "+ai.Reason))
 	}
+	why = append(why, engineTrouble(h.cfg.AI.Stats())...)
 	if h.IsDraining() {
 		why = append(why, "the hub is shutting down")
 	}

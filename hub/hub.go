@@ -50,35 +50,6 @@ type Config struct {
 	Logger   *slog.Logger
 }
 
-// Limits bound what clients can use.
-type Limits struct {
-	Sessions  int           // running at once
-	Pictures  int           // worked on at once
-	Bytes     int64         // of one session's media
-	Picture   int64         // bytes of one picture
-	Window    int64         // bytes beyond the last ack
-	Message   int64         // bytes of one binary WebSocket message
-	Linger    time.Duration // how long a session waits for its feeder to come back
-	Disk      int64         // bytes of media and results on disk; 0: a share of the file system
-	Retention time.Duration // how long an ended session's results are kept
-	Kept      int           // ended sessions kept at most
-}
-
-// DefaultLimits are in force where nothing else is configured.
-var DefaultLimits = Limits{
-	Sessions: 64, Pictures: 16, Bytes: 8 << 30, Picture: 32 << 20, Window: 8 << 20, Message: 1 << 20,
-	Linger: 10 * time.Minute, Retention: time.Hour, Kept: 1000,
-}
-
-func (l Limits) withDefaults() Limits {
-	d := DefaultLimits
-	return Limits{
-		Sessions: cmp.Or(l.Sessions, d.Sessions), Pictures: cmp.Or(l.Pictures, d.Pictures), Bytes: cmp.Or(l.Bytes, d.Bytes), Picture: cmp.Or(l.Picture, d.Picture),
-		Window: cmp.Or(l.Window, d.Window), Message: cmp.Or(l.Message, d.Message), Linger: cmp.Or(l.Linger, d.Linger), Disk: l.Disk,
-		Retention: cmp.Or(l.Retention, d.Retention), Kept: cmp.Or(l.Kept, d.Kept),
-	}
-}
-
 // Hub holds all sessions.
 type Hub struct {
 	// Static after construction.
@@ -89,6 +60,7 @@ type Hub struct {
 	timeline *timeline.Log
 	outbox   *outbox.Outbox // nil: there is no Annotations service
 	disk     disk
+	files    line
 	storage  storage
 	quit     chan struct{} // closed by Close
 	draining atomic.Bool
@@ -132,6 +104,9 @@ type entry struct {
 // New takes the data directory and starts the hub; sessions of an earlier process
 // that had not ended go on.
 func New(c Config) (*Hub, error) {
+	if err := c.Limits.valid(); err != nil {
+		return nil, err
+	}
 	lock, err := lockDir(c.Dir, c.Wait)
 	if err != nil {
 		return nil, err
@@ -142,6 +117,7 @@ func New(c Config) (*Hub, error) {
 		sessions: map[string]*entry{}, keys: map[string]string{}, known: map[string]string{}, claims: map[string]bool{}, totals: newTotals(),
 		stopOutbox: func() {},
 	}
+	h.files = newLine(h.limits.Files)
 	h.closeOnce = sync.OnceValue(h.close)
 	if h.cfg.OnAppend == nil {
 		h.cfg.OnAppend = func(time.Duration) {}
@@ -236,7 +212,7 @@ func (h *Hub) ofKey(principal, key string) *entry {
 }
 
 // admit says whether another session may run, and reserves its place.
-func (h *Hub) admit() error {
+func (h *Hub) admit(principal string, m wire.Start) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
@@ -244,6 +220,9 @@ func (h *Hub) admit() error {
 		return wire.Errorf(wire.Draining, "the hub is shutting down and takes no new sessions; try again in a moment")
 	case h.runningLocked()+h.starting >= h.limits.Sessions:
 		return wire.Errorf(wire.Overloaded, "the limit of running sessions, %d, is reached; try again when one has ended", h.limits.Sessions)
+	}
+	if err := h.spareLocked(principal, m); err != nil {
+		return err
 	}
 	h.starting++
 	return nil
@@ -254,7 +233,7 @@ func (h *Hub) create(ctx context.Context, principal string, o origin) (*entry, e
 	if err := h.room(); err != nil {
 		return nil, err
 	}
-	if err := h.admit(); err != nil {
+	if err := h.admit(principal, o.Start); err != nil {
 		return nil, err
 	}
 	e, err := h.record(ctx, principal, o)

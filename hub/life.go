@@ -61,8 +61,12 @@ func (h *Hub) entryOf(meta timeline.Meta, o origin) *entry {
 }
 
 func (h *Hub) sessionConfig(meta timeline.Meta, o origin) session.Config {
+	var turn session.Turn
+	if o.Start.Mode != wire.Live {
+		turn = h.files.enter
+	}
 	return session.Config{
-		ID: meta.ID, Principal: meta.Principal, Start: o.Start, Created: meta.Created, Inference: h.cfg.AI, Decoders: h.cfg.Decoders,
+		ID: meta.ID, Turn: turn, Principal: meta.Principal, Start: o.Start, Created: meta.Created, Inference: h.cfg.AI, Decoders: h.cfg.Decoders,
 		MaxBytes: h.limits.Bytes, Linger: h.limits.Linger, OnResult: h.cfg.OnResult, Logger: h.log.With("session", meta.ID),
 	}
 }

@@ -80,9 +80,11 @@ type BatcherStats struct {
 	Stuck   int     // engines that do not return from a run
 	Failing int     // engines that have failed on every one of their last images
 	Rate    float64 // images per second that the engines can do, learned; 0: not known yet
-	Runs    int64   // calls of Engine.Run
-	Images  int64   // frames answered with a result
-	Failed  int64   // frames answered with an error
+	// Guaranteed is what of Rate each class gets when all want more than there is.
+	Guaranteed [Classes]float64
+	Runs       int64 // calls of Engine.Run
+	Images     int64 // frames answered with a result
+	Failed     int64 // frames answered with an error
 }
 
 // Batcher shares engines among sources. A source Joins, and tells with
@@ -99,6 +101,7 @@ type Batcher struct {
 	maxBatch    int
 	maxDelay    time.Duration
 	sharedCores bool
+	shares      Shares
 	close       func() error
 
 	images, failed, runs atomic.Int64
@@ -128,6 +131,7 @@ func NewBatcher(c BatcherConfig) (*Batcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("batcher: %w", err)
 	}
+	c.Shares = shares
 	return newBatcher(c, newFairQueue(shares))
 }
 
@@ -140,7 +144,7 @@ func newBatcher(c BatcherConfig, ready readyQueue) (*Batcher, error) {
 	}
 	b := &Batcher{
 		model: c.Engines[0].Model(), identity: c.Engines[0].Identity(), log: c.Logger, onRun: c.OnRun, reopen: c.Reopen,
-		maxBatch: c.MaxBatch, maxDelay: c.MaxDelay, sharedCores: c.SharedCores, ready: ready,
+		maxBatch: c.MaxBatch, maxDelay: c.MaxDelay, sharedCores: c.SharedCores, shares: c.Shares, ready: ready,
 	}
 	if b.model.Head == nil {
 		return nil, fmt.Errorf("batcher: model %s has no head", b.model.Ref())
@@ -202,6 +206,9 @@ func (b *Batcher) Stats() BatcherStats {
 		}
 	}
 	b.mu.Unlock()
+	for c, share := range b.shares {
+		s.Guaranteed[c] = s.Rate * share / b.shares.sum()
+	}
 	s.Runs, s.Images, s.Failed = b.runs.Load(), b.images.Load(), b.failed.Load()
 	return s
 }

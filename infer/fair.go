@@ -45,6 +45,14 @@ func (s Shares) withDefaults() (Shares, error) {
 	return s, nil
 }
 
+func (s Shares) sum() float64 {
+	sum := 0.0
+	for _, share := range s {
+		sum += share
+	}
+	return sum
+}
+
 func weight(w, otherwise float64) (float64, error) {
 	switch {
 	case w == 0:

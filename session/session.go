@@ -58,6 +58,10 @@ type Reader interface {
 	Close()
 }
 
+// Turn waits until the session may begin to decode; waiting is called once if that
+// takes time. The session calls leave when it has nothing to decode any more.
+type Turn func(ctx context.Context, waiting func()) (leave func(), err error)
+
 // Config is what a session is made of.
 type Config struct {
 	ID        string
@@ -65,7 +69,9 @@ type Config struct {
 	Start     wire.Start
 	Inference Inference
 	Decoders  Decoders
-	Journal   Journal
+	// Turn; nil: it is always the session's turn.
+	Turn    Turn
+	Journal Journal
 	// Spool takes the input; whoever made it closes it after Run.
 	Spool *spool.Spool
 	// Past is where the session was in an earlier life; nil: this is its first.
@@ -181,6 +187,16 @@ func (s *Session) Run() error {
 
 // detect decodes and infers everything; its error is why the session failed.
 func (s *Session) detect() error {
+	if s.cfg.Turn != nil {
+		leave, err := s.cfg.Turn(s.ctx, func() {
+			s.setState(wire.WaitingForCapacity)
+			s.markReady()
+		})
+		if err != nil {
+			return err
+		}
+		defer leave()
+	}
 	b, err := s.cfg.Inference.Batcher(s.ctx, func() {
 		s.setState(wire.WaitingForEngine)
 		s.markReady() // or an HTTP client would see nothing meanwhile
