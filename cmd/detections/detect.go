@@ -24,6 +24,7 @@ const defaultHub = "http://127.0.0.1:8080"
 type detectOptions struct {
 	hub       string
 	local     bool
+	model     string
 	jobs      int
 	format    string
 	output    string
@@ -39,6 +40,7 @@ type detectOptions struct {
 	nonEmpty  bool
 	live      bool
 	container string
+	known     bool
 }
 
 func newDetect() *cobra.Command {
@@ -87,6 +89,7 @@ func (o *detectOptions) flags(cmd *cobra.Command) {
 	f.SortFlags = false
 	hubFlag(cmd, &o.hub)
 	f.BoolVar(&o.local, "local", false, "without a hub: do everything in this process (DETECTIONS_… settings of serve apply)")
+	f.StringVar(&o.model, "model", "", "with --local: ONNX `file` of another model, described by the JSON file beside it")
 	f.StringVarP(&o.format, "format", "f", "text", "text, json, ndjson or csv")
 	f.StringVarP(&o.output, "output", "o", "", "write results to a `file`, or with a folder one file for each input")
 	f.StringVar(&o.saveTo, "save-frames", "", "write pictures with boxes into this `folder`; of videos only with --local")
@@ -98,6 +101,7 @@ func (o *detectOptions) flags(cmd *cobra.Command) {
 	f.BoolVar(&o.nonEmpty, "nonempty", false, "leave out frames in which nothing was found")
 	f.BoolVar(&o.live, "live", false, "stay up to date: drop frames if the hub is slower than the input")
 	f.StringVar(&o.container, "container", "", "`format` of the input, if its bytes do not tell")
+	f.BoolVar(&o.known, "known", false, "read files twice: first for their hash, so that what the hub has results of already need not be sent")
 	f.IntVarP(&o.jobs, "jobs", "j", 2, "inputs at a time, 1 to 64")
 	f.DurationVar(&o.patience, "retry-for", 2*time.Minute, "how long a hub that is lost is tried again")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "no progress and no summaries beside the results, only errors")
@@ -136,11 +140,13 @@ func (o *detectOptions) check(cmd *cobra.Command, args []string) error {
 		return fmt.Errorf("--jobs: expected 1 to 64, got %d", o.jobs)
 	case o.local && cmd.Flags().Changed("hub"):
 		return errors.New("give --hub or --local, not both")
+	case o.model != "" && !o.local:
+		return errors.New("--model: a hub has its own model; give --local too")
 	case o.fps != 0 && o.every != 0:
 		return errors.New("give --fps or --every, not both")
 	}
 	for _, f := range []string{"fps", "every", "threshold"} {
-		if v := cmd.Flags().Lookup(f); v.Changed && v.Value.String() == "0" {
+		if v := cmd.Flags().Lookup(f); v != nil && v.Changed && v.Value.String() == "0" {
 			return fmt.Errorf("--%s: must be above 0", f)
 		}
 	}
@@ -274,7 +280,7 @@ func (d *detector) connect(ctx context.Context) (leave func() error, err error) 
 	leave = func() error { return nil }
 	cfg := client.Config{URL: d.hub, Patience: d.patience}
 	if d.detectOptions.local {
-		l, err := startLocal(ctx)
+		l, err := startLocal(ctx, d.model)
 		if l != nil {
 			leave = l.close
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,12 +40,24 @@ func removeLocal() {
 	}
 }
 
-// startLocal makes a hub of the same parts as serve, with its settings from the
-// environment. The caller closes it, also after an error.
-func startLocal(ctx context.Context) (*localHub, error) {
-	var s settings
-	if err := errors.Join(complete(s.flags(), os.Getenv), s.validate()); err != nil {
+// localSettings are those of serve from the environment, with another model unless it
+// is empty.
+func localSettings(model string) (*settings, error) {
+	s := new(settings)
+	err := complete(s.flags(), os.Getenv)
+	s.model = cmp.Or(model, s.model)
+	if err := errors.Join(err, s.validate()); err != nil {
 		return nil, &usageError{err}
+	}
+	return s, nil
+}
+
+// startLocal makes a hub of the same parts as serve. The caller closes it, also after
+// an error.
+func startLocal(ctx context.Context, model string) (*localHub, error) {
+	s, err := localSettings(model)
+	if err != nil {
+		return nil, err
 	}
 	dir, err := os.MkdirTemp("", "detections-")
 	if err != nil {
@@ -53,11 +66,11 @@ func startLocal(ctx context.Context) (*localHub, error) {
 	localDir.Lock()
 	localDir.path = dir
 	localDir.Unlock()
-	s.data = dir
+	s.data, s.annotations = dir, annotations{} // nobody would deliver what is left when the program ends
 	log := slog.New(slog.DiscardHandler) // clients are told what goes wrong
-	l := &localHub{dir: dir, served: make(chan struct{}), parts: build(&s, log)}
+	l := &localHub{dir: dir, served: make(chan struct{}), parts: build(s, log)}
 	ctx, l.stop = context.WithCancel(context.WithoutCancel(ctx))
-	if err := l.open(&s, nil, 0, log); err != nil {
+	if err := l.open(s, nil, 0, log); err != nil {
 		close(l.served)
 		return l, err
 	}

@@ -18,22 +18,18 @@ import (
 	"detections/web"
 )
 
-// loadEngines opens the embedded model as often as the machine can use it.
+// loadEngines opens the model as often as the machine can use it.
 func loadEngines(s *settings, metrics *web.Metrics, log *slog.Logger) hub.Load {
 	return func(ctx context.Context, report func(hub.Availability, float64)) (*infer.Batcher, error) {
-		file, err := loader.Embedded()
+		file, err := s.file()
 		if err != nil {
 			return nil, err
 		}
 		report(hub.Converting, 0)
-		if err := ort.Init(s.ortLibrary); err != nil {
-			return nil, err
-		}
-		model, err := ort.Describe(file.Bytes, nil)
+		model, err := s.describe(file)
 		if err != nil {
 			return nil, err
 		}
-		model.Name, model.Version, model.SHA256 = file.Name, file.Version, file.SHA256
 		engines, err := openEngines(ctx, s, file, model, report, log)
 		if err != nil {
 			return nil, err
@@ -44,6 +40,27 @@ func loadEngines(s *settings, metrics *web.Metrics, log *slog.Logger) hub.Load {
 		}
 		return b, nil
 	}
+}
+
+// file reads the model.
+func (s *settings) file() (loader.File, error) {
+	if s.model == "" {
+		return loader.Embedded()
+	}
+	return loader.ReadFile(s.model)
+}
+
+// describe loads ONNX Runtime and recognises the model.
+func (s *settings) describe(file loader.File) (*infer.Model, error) {
+	if err := ort.Init(s.ortLibrary); err != nil {
+		return nil, err
+	}
+	m, err := ort.Describe(file.Bytes, file.Description)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file.Name, err)
+	}
+	m.Name, m.Version, m.SHA256 = file.Name, file.Version, file.SHA256
+	return m, nil
 }
 
 // openEngines opens the first, which tells the provider, and then its twins.

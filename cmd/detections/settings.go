@@ -32,6 +32,7 @@ type settings struct {
 	logLevel string
 	logForm  string
 
+	model      string
 	ortLibrary string
 	providers  []string
 	engines    int
@@ -62,6 +63,7 @@ func (s *settings) flags() *pflag.FlagSet {
 	f.StringVar(&s.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&s.logForm, "log-format", "auto", "text, json, or auto: text on a terminal, else json")
 
+	f.StringVar(&s.model, "model", "", "ONNX `file` of the model, described by the JSON file beside it if there is one; default: the model that is part of the program")
 	f.StringVar(&s.ortLibrary, "ort-library", "", "ONNX Runtime's shared library; default: libonnxruntime.so beside the program, else the system's")
 	f.StringSliceVar(&s.providers, "providers", []string{"tensorrt", "cuda", "cpu"}, "execution providers, tried in this order")
 	f.IntVar(&s.engines, "engines", 0, "instances of the model; 0: one per processor core on the CPU, one on a GPU")

@@ -101,7 +101,7 @@ func Open(model []byte, m *infer.Model, opts Options) (infer.Engine, error) {
 			return e, nil
 		}
 		log.Info("execution provider not used", "provider", name, "why", short(err))
-		failed = append(failed, fmt.Sprintf("%s: %v", name, err))
+		failed = append(failed, name+": "+short(err))
 	}
 	return nil, fmt.Errorf("open %s: no execution provider works: %s", m.Ref(), strings.Join(failed, "; "))
 }
