@@ -9,13 +9,14 @@ type dropReason uint8
 
 // Why a decoded frame was not inferred.
 const (
-	superseded dropReason = iota // live: a newer frame came before this one was taken
-	stale                        // live: it was older than the session's budget before it was taken
-	cancelled                    // the session was stopped before this one was taken
+	superseded  dropReason = iota // live: a newer frame came before this one was taken
+	stale                         // live: it was older than the session's budget before it was taken
+	cancelled                     // the session was stopped before this one was taken
+	notRecorded                   // live: it was on its way when the hub ended
 	dropReasons
 )
 
-var dropNames = [dropReasons]string{"superseded", "stale", "cancelled"}
+var dropNames = [dropReasons]string{"superseded", "stale", "cancelled", "not_recorded"}
 
 // engineError is the reason of frames that the engine could not infer.
 const engineError = "engine_error"
@@ -31,7 +32,7 @@ type counts struct {
 // settle counts an entry that leaves the queue.
 func (c *counts) settle(e *entry) {
 	switch {
-	case e.change != nil:
+	case !e.isFrame():
 	case e.result.Err != nil:
 		c.failed++
 	default:
@@ -60,7 +61,7 @@ func (c *counts) accounting(pending int64) wire.Accounting {
 func (s *Session) accounting() wire.Accounting {
 	pending := s.left
 	for _, e := range s.queue {
-		if e.change == nil {
+		if e.isFrame() {
 			pending++
 		}
 	}

@@ -18,19 +18,40 @@ type point struct {
 // must not cost much more than one.
 const maxReplacements = 3
 
-// decode moves frames from the decoder into the mailbox until the input's end. A
-// decoder whose process died is replaced, unless it got no further than the last one;
-// so is one that did not start, which is not the input's fault.
+// decode moves frames from decoders into the mailbox until the input's end, segment
+// by segment.
 func (s *Session) decode() error {
-	if err := s.input.waitForBytes(); err != nil {
-		return err
+	defer s.giveUpChanges()
+	var failed error // of the segment before
+	for {
+		seg, err := s.input.next()
+		switch {
+		case err != nil:
+			return err
+		case seg == nil:
+			return failed
+		}
+		s.enterSegment(*seg)
+		failed = s.decodeSegment()
+		if failed == nil {
+			continue
+		}
+		if s.ctx.Err() != nil || !s.input.excuses(failed) {
+			return failed
+		}
+		s.log.Warn("a segment that was cut off could not be decoded to its end", "err", failed)
 	}
+}
+
+// decodeSegment has one decoder after the other. One whose process died is replaced,
+// unless it got no further than the last one; so is one that did not start, which is
+// not the input's fault.
+func (s *Session) decodeSegment() error {
 	for n := 0; ; n++ {
 		before := s.picked()
 		err := s.decodeOnce()
 		again := errors.Is(err, media.ErrStarting) || errors.Is(err, media.ErrCrashed) && s.picked() > before
 		if !again || s.ctx.Err() != nil || n == maxReplacements {
-			s.giveUpChanges()
 			return mediaError(err)
 		}
 		s.log.Warn("another decoder goes on", "err", err)
@@ -55,7 +76,7 @@ func (s *Session) decodeOnce() error {
 		switch {
 		case errors.Is(err, io.EOF):
 			s.observe(d.Stats())
-			return s.input.waitForEnd()
+			return nil
 		case err != nil:
 			s.observe(d.Stats())
 			return err
@@ -74,7 +95,7 @@ func (s *Session) openDecoder() (media.Decoder, error) {
 	job := media.Job{
 		Views: []media.View{s.model.Input.View()}, Sample: s.settings.sample.Rule(), Live: s.mode == wire.Live,
 		Container: s.cfg.Start.Media.Container, FPS: s.cfg.Start.Media.FPS,
-		Resume: s.point.at, From: s.point.from,
+		Base: s.segment.base, Resume: s.point.at, From: s.point.from,
 	}
 	s.mu.Unlock()
 	d, err := s.cfg.Decoders.Start(s.ctx, file, job)
@@ -111,7 +132,7 @@ func (s *Session) giveUpChanges() {
 	defer s.mu.Unlock()
 	for _, c := range s.changes {
 		if !s.suspending {
-			s.enter(c, s.count.decode.Decoded)
+			s.enter(c, s.nextIndex())
 		}
 	}
 	s.changes, s.decoded = nil, true

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"detections/media"
 	"detections/session/wire"
 )
 
@@ -23,9 +24,12 @@ func (s *Session) emit() (err error) {
 }
 
 func (s *Session) record(e *entry) error {
-	if e.change != nil {
+	switch {
+	case e.change != nil:
 		s.inForce = e.change.settings
 		return s.configured(e.change.from)
+	case e.segment != nil:
+		return s.append(e.segment, s.replayOf(e))
 	}
 	if r := &e.result; r.Err == nil && r.Identity != s.identity {
 		// Whatever can change a result is an event before that result.
@@ -36,14 +40,23 @@ func (s *Session) record(e *entry) error {
 		}
 	}
 	m := s.detections(e)
-	s.mu.Lock()
-	r := replay{configured: s.configuredAt, count: s.count, at: e.info.Checkpoint}
-	s.mu.Unlock()
-	if err := s.append(m, r.append(nil)); err != nil {
+	if err := s.append(m, s.replayOf(e)); err != nil {
 		return err
 	}
 	s.cfg.OnResult(m.Timing)
 	return nil
+}
+
+// replayOf is what another life needs to go on after an entry. A live session does
+// not go back to a frame: it needs how far it was, in numbers.
+func (s *Session) replayOf(e *entry) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := replay{configured: s.configuredAt, count: s.count, at: e.info.Checkpoint}
+	if s.mode == wire.Live {
+		r.at = media.Checkpoint{Index: s.nextIndex() - 1, Stats: s.count.decode}
+	}
+	return r.append(nil)
 }
 
 func (s *Session) configured(frame int64) error {

@@ -17,22 +17,26 @@ import (
 // input is the feeding side of a session: at most one feeder, the spool, and when
 // which byte arrived.
 type input struct {
-	s       *Session
-	started chan struct{} // closed at the first byte, or at the end
-	ended   chan struct{} // closed when nothing more comes
+	s     *Session
+	begun chan struct{} // there may be a new segment
+	ended chan struct{} // closed when nothing more comes
 	// complete: the media has come to its own end. Set before ended is closed.
 	complete atomic.Bool
 
 	// Guarded by mu, which is taken before Session.mu.
 	mu         sync.Mutex
 	feeder     *Feeder
-	begun      bool
 	final      bool
 	closed     bool        // the session ended; final or not, no bytes are taken
 	incomplete *wire.Error // why the input ended before the media did
 	linger     *time.Timer
 	lingers    int // absences of a feeder so far
 	marks      []mark
+	segments   []segment // that nobody decodes yet, in order
+	current    segment   // that is decoded, or was last
+	// cut: the next byte begins a segment, for this reason; none: it is the first.
+	cut    bool
+	reason wire.SegmentReason
 }
 
 // mark says when the input had grown to a size.
@@ -45,7 +49,7 @@ type mark struct {
 const maxMarks = 512
 
 func newInput(s *Session) *input {
-	return &input{s: s, started: make(chan struct{}), ended: make(chan struct{})}
+	return &input{s: s, begun: make(chan struct{}, 1), cut: true, ended: make(chan struct{})}
 }
 
 // Feeder is the one connection that may send a session's media.
@@ -55,15 +59,23 @@ type Feeder struct {
 }
 
 // Attach makes the caller the feeder and returns the byte from which to send. A
-// former feeder is told by its Replaced.
+// former feeder is told by its Replaced. In a live session the new feeder's first
+// byte begins a segment.
 func (s *Session) Attach() (*Feeder, int64) {
-	in := s.input
+	f, from := s.input.attach()
+	s.input.grow()
+	return f, from
+}
+
+func (in *input) attach() (*Feeder, int64) {
+	s := in.s
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.feeder != nil {
 		close(in.feeder.replaced)
 	}
 	in.stopLinger()
+	in.interrupt()
 	in.feeder = &Feeder{in: in, replaced: make(chan struct{})}
 	s.notifyChange()
 	return in.feeder, s.received()
@@ -101,11 +113,14 @@ func (f *Feeder) take(p []byte) error {
 	case len(p) == 0:
 		return nil
 	}
+	if in.cut && len(in.segments) == maxSegments {
+		return wire.Errorf(wire.Overloaded, "%d segments wait to be decoded; reconnect later", maxSegments)
+	}
 	if err := in.s.cfg.Spool.Append(p); err != nil {
 		return storageError(err)
 	}
 	in.mark(size + int64(len(p)))
-	in.begin()
+	in.begin(size)
 	return nil
 }
 
@@ -140,7 +155,11 @@ func (f *Feeder) end(incomplete *wire.Error) {
 
 // Detach leaves without a word: the session waits for a while for another feeder.
 func (f *Feeder) Detach() {
-	in := f.in
+	f.in.detach(f)
+	f.in.grow()
+}
+
+func (in *input) detach(f *Feeder) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.feeder != f {
@@ -150,6 +169,7 @@ func (f *Feeder) Detach() {
 	if in.final || in.closed {
 		return
 	}
+	in.interrupt()
 	in.waitForFeeder()
 	in.s.notifyChange()
 }
@@ -158,8 +178,12 @@ func (f *Feeder) Detach() {
 func (in *input) recall(complete bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if in.s.cfg.Spool.Size() > 0 {
-		in.begin()
+	switch {
+	case in.s.cfg.Spool.Size() == 0:
+	case in.s.mode == wire.Live:
+		in.reason = wire.Restarted
+	default:
+		in.begin(0)
 	}
 	if complete {
 		in.end(nil)
@@ -188,20 +212,12 @@ func (in *input) waitForFeeder() {
 	in.linger = time.AfterFunc(in.s.cfg.Linger, func() { in.abandon(nth) })
 }
 
-func (in *input) begin() {
-	if !in.begun {
-		in.begun = true
-		close(in.started)
-	}
-}
-
 func (in *input) end(incomplete *wire.Error) {
 	if in.final || in.closed {
 		return
 	}
 	in.final, in.incomplete = true, incomplete
 	in.complete.Store(incomplete == nil)
-	in.begin()
 	in.stopLinger()
 	close(in.ended)
 }
@@ -245,35 +261,7 @@ func (in *input) grow() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.decoder != nil {
-		s.decoder.Grow(s.cfg.Spool.Size(), in.final)
-	}
-}
-
-// waitForBytes waits until there is something to decode.
-func (in *input) waitForBytes() error {
-	select {
-	case <-in.started:
-	case <-in.s.ctx.Done():
-		return in.s.ctx.Err()
-	}
-	if in.s.cfg.Spool.Size() > 0 {
-		return nil
-	}
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if in.incomplete != nil {
-		return in.incomplete
-	}
-	return wire.Errorf(wire.UnsupportedMedia, "the media is empty: 0 bytes came before its end; send a video file or a picture")
-}
-
-// waitForEnd waits until nothing more comes.
-func (in *input) waitForEnd() error {
-	select {
-	case <-in.ended:
-		return nil
-	case <-in.s.ctx.Done():
-		return in.s.ctx.Err()
+		s.decoder.Grow(in.extent())
 	}
 }
 

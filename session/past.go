@@ -13,7 +13,7 @@ import (
 )
 
 // Past is where an earlier life of a session was: the session goes on there, with
-// the results that it would have had in one life.
+// the results that it would have had in one life. A live one begins a new segment.
 type Past struct {
 	// Complete says that all of the media is in the spool.
 	Complete bool
@@ -66,9 +66,10 @@ func Recall(ctx context.Context, offset uint64, read func(ctx context.Context, a
 	return p, nil
 }
 
+// lastResult finds the last line with a replay: a result, or where a segment begins.
 func lastResult(lines []Line) int {
 	for i, l := range slices.Backward(lines) {
-		if l.Type == wire.TypeDetections {
+		if l.Type == wire.TypeDetections || l.Type == wire.TypeSegment {
 			return i
 		}
 	}
@@ -154,6 +155,9 @@ func (s *Session) received() int64 {
 func (s *Session) recall(p *Past) {
 	s.offset, s.count, s.configuredAt, s.point = p.offset, p.count, p.inForce, p.point
 	s.acked = s.cfg.Spool.Size()
+	if s.mode == wire.Live {
+		s.recallLive(p)
+	}
 	s.input.recall(p.Complete)
 }
 

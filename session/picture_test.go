@@ -52,7 +52,7 @@ func TestPicture(t *testing.T) {
 		p, a, err := s.detect(t.Context(), "K")
 		must(t, err)
 		e := event{Detections: p.Detections, Width: p.Width, Height: p.Height}
-		if err := belongs(e); err != nil || len(p.Detections) != 1 || p.Model != infertest.Model().Ref() {
+		if err := belongs(e, 0); err != nil || len(p.Detections) != 1 || p.Model != infertest.Model().Ref() {
 			t.Errorf("%+v: %v", p, err)
 		}
 		want := wire.Timing{Decode: wire.Millis(5 * ms), Infer: wire.Millis(20 * ms), Total: wire.Millis(25 * ms)}

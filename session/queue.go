@@ -13,9 +13,11 @@ import (
 // maxUnemitted bounds the taken frames whose events are not in the journal yet.
 const maxUnemitted = 64
 
-// entry is one thing that must come out in order: a frame or a change.
+// entry is one thing that must come out in order: a frame, a change, or where a
+// segment begins.
 type entry struct {
-	change *change // set: from here on other settings hold
+	change  *change       // set: from here on other settings hold
+	segment *wire.Segment // set: here the input begins anew
 
 	frame  *media.Frame // until it is taken
 	info   media.FrameInfo
@@ -28,13 +30,17 @@ type entry struct {
 	result   infer.Result
 }
 
-func (e *entry) ready() bool { return e.change != nil || e.answered }
+func (e *entry) isFrame() bool { return e.change == nil && e.segment == nil }
+
+func (e *entry) ready() bool { return e.answered || !e.isFrame() }
 
 // put adds a frame to the queue and the mailbox. s.mu is held.
 func (s *Session) put(f *media.Frame) {
 	if s.mode == wire.Live {
 		s.drop(superseded) // the newest wins
 	}
+	f.Index += s.first
+	f.Input += s.segment.base
 	e := s.newEntry()
 	e.frame, e.info, e.detect = f, f.FrameInfo, s.settings.detect
 	s.reached = f.FrameInfo

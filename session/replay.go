@@ -15,8 +15,14 @@ type replay struct {
 	at         media.Checkpoint
 }
 
-// replayForm is the first byte of an encoded replay.
-const replayForm = 1
+// replayForm is the first byte of an encoded replay. In the form before it there was
+// one reason less.
+const (
+	replayForm  = 2
+	formerForm  = 1
+	endForm     = 1
+	formerLacks = 1 // numbers
+)
 
 func (r *replay) numbers() []*int64 {
 	all := []*int64{&r.count.inferred, &r.count.failed}
@@ -40,8 +46,12 @@ func (r *replay) append(b []byte) []byte {
 var errReplay = errors.New("session: the log holds a result without a valid replay record")
 
 func (r *replay) parse(b []byte) error {
-	if len(b) == 0 || b[0] != replayForm {
+	if len(b) == 0 || b[0] != replayForm && b[0] != formerForm {
 		return errReplay
+	}
+	numbers := r.numbers()
+	if b[0] == formerForm {
+		numbers = numbers[:len(numbers)-formerLacks]
 	}
 	b = b[1:]
 	next := func() (n uint64) {
@@ -50,7 +60,7 @@ func (r *replay) parse(b []byte) error {
 		return n
 	}
 	r.configured = next()
-	for _, n := range r.numbers() {
+	for _, n := range numbers {
 		*n = int64(next())
 	}
 	if err := r.at.UnmarshalBinary(b); err != nil {
@@ -62,12 +72,12 @@ func (r *replay) parse(b []byte) error {
 
 // endReplay is what is kept beside the end event: when it was.
 func endReplay(at time.Time) []byte {
-	return binary.AppendVarint([]byte{replayForm}, at.UnixMilli())
+	return binary.AppendVarint([]byte{endForm}, at.UnixMilli())
 }
 
 // endedAt is the opposite of endReplay; zero if it is not there.
 func endedAt(b []byte) time.Time {
-	if len(b) < 2 || b[0] != replayForm {
+	if len(b) < 2 || b[0] != endForm {
 		return time.Time{}
 	}
 	ms, _ := binary.Varint(b[1:])

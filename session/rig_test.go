@@ -188,6 +188,8 @@ type event struct {
 	Bytes       int64
 	MediaSHA256 string `json:"media_sha256"`
 	Accounting  wire.Accounting
+	Reason      wire.SegmentReason
+	Missed      map[string]int64
 }
 
 // events are those so far.
@@ -260,7 +262,7 @@ func (r *rig) close() {
 
 // wellFormed checks what is true of every finished timeline of a session that began.
 func wellFormed(events []event) error {
-	frame := int64(-1)
+	frame, first := int64(-1), int64(0)
 	for i, e := range events {
 		switch last := i == len(events)-1; {
 		case e.Offset != uint64(i+1):
@@ -276,13 +278,18 @@ func wellFormed(events []event) error {
 				return fmt.Errorf("frame %d after %d", e.Frame, frame)
 			}
 			frame = e.Frame
-			if err := belongs(e); err != nil {
+			if err := belongs(e, first); err != nil {
 				return err
 			}
 		case wire.TypeConfigured:
 			if e.Frame <= frame {
 				return fmt.Errorf("configured from frame %d, after frame %d", e.Frame, frame)
 			}
+		case wire.TypeSegment:
+			if e.Frame <= frame || e.Missed["not_recorded"] < 0 {
+				return fmt.Errorf("segment %+v after frame %d", e, frame)
+			}
+			first = e.Frame
 		case wire.TypeEnd:
 			if err := balanced(e.Accounting); err != nil {
 				return err
@@ -293,9 +300,9 @@ func wellFormed(events []event) error {
 }
 
 // belongs checks that a result was made of its own frame's pixels. A filter may
-// have left nothing of it.
-func belongs(e event) error {
-	if e.PTS != wire.Millis(time.Duration(e.Frame)*40*ms) || e.Width != 2*infertest.Side || e.Height != 2*infertest.Side {
+// have left nothing of it. First is the first frame of its segment.
+func belongs(e event, first int64) error {
+	if e.PTS != wire.Millis(time.Duration(e.Frame-first)*40*ms) || e.Width != 2*infertest.Side || e.Height != 2*infertest.Side {
 		return fmt.Errorf("frame %d: %+v", e.Frame, e)
 	}
 	if e.Error != nil || len(e.Detections) == 0 {
@@ -311,7 +318,7 @@ func belongs(e event) error {
 			Box: infer.Box{X: float32(d.Box[0]), Y: float32(d.Box[1]), W: float32(d.Box[2]), H: float32(d.Box[3])},
 		})
 	}
-	return infertest.Check(media.FrameInfo{Index: e.Frame}, &r)
+	return infertest.Check(media.FrameInfo{Index: e.Frame - first}, &r)
 }
 
 // balanced checks that every frame is accounted for.

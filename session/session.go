@@ -116,14 +116,18 @@ type Session struct {
 	decoded  bool // there will be no other decoder
 	drained  bool // nothing is added to the queue any more
 	count    counts
-	settings settings // of the frames that are put now
-	changes  []change // asked of the decoder, not yet in the queue
-	point    point    // where the next decoder goes on
+	settings settings          // of the frames that are put now
+	changes  []change          // asked of the decoder, not yet in the queue
+	point    point             // where the next decoder goes on, in the segment
+	segment  segment           // that is decoded
+	first    int64             // index of its first frame
+	before   media.DecodeStats // of the segments before it
+	lost     int64             // frames of an earlier life, that no event has told yet
 	changeID uint32
 	stopped  *wire.Error // why the session is to stop early; no code: cancelled
 	// suspending: it is to stop early, and another life goes on.
 	suspending bool
-	left       int64 // frames that another life has again
+	left       int64  // frames that another life has again
 	offset     uint64 // of the last event
 	acked      int64
 	reached    media.FrameInfo // the last frame put
@@ -251,7 +255,7 @@ func (s *Session) begin(b *infer.Batcher) (*infer.Place, error) {
 // accept takes one output of the decoder and its counters after it.
 func (s *Session) accept(out media.Output, stats media.DecodeStats) {
 	s.mu.Lock()
-	s.count.decode = stats
+	s.count.decode = s.before.Plus(stats)
 	put := out.Frame != nil
 	switch {
 	case put:
@@ -277,7 +281,7 @@ func (s *Session) accept(out media.Output, stats media.DecodeStats) {
 
 func (s *Session) observe(d media.DecodeStats) {
 	s.mu.Lock()
-	s.count.decode = d
+	s.count.decode = s.before.Plus(d)
 	s.mu.Unlock()
 }
 

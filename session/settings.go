@@ -104,7 +104,7 @@ func (s *Session) Configure(c *wire.Configure) error {
 	case s.waitingChanges() >= maxChanges:
 		return wire.Errorf(wire.Quota, "configure: %d changes wait to take effect; wait for their configured events", maxChanges)
 	case s.decoded || s.decoder == nil && s.count.decode.Decoded == 0:
-		s.enter(ch, s.count.decode.Decoded)
+		s.enter(ch, s.nextIndex())
 	default:
 		s.changes = append(s.changes, ch)
 		if s.decoder != nil { // else the next one is asked
@@ -141,7 +141,7 @@ func (s *Session) changeHolds(r media.RuleChange) {
 	if c.settings.sample.Rule() != s.settings.sample.Rule() {
 		s.point.from = r.From
 	}
-	s.enter(c, r.From)
+	s.enter(c, s.first+r.From)
 }
 
 // enter puts a change in its place among the frames. s.mu is held.

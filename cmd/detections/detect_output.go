@@ -16,7 +16,7 @@ import (
 
 // record takes the results of one input. Its methods belong to one goroutine.
 type record interface {
-	event(m any) error // *wire.Detections, *wire.Configured, *wire.End
+	event(m any) error // *wire.Detections, *wire.Configured, *wire.Segment, *wire.End
 	// discard says that what came so far is void.
 	discard() error
 	finish(s *summary) error

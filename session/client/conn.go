@@ -245,6 +245,10 @@ func (c *conn) take(m wire.HubMessage) {
 		if s.isNew(m.Offset) {
 			s.deliver(m)
 		}
+	case *wire.Segment:
+		if s.isNew(m.Offset) {
+			s.deliver(m)
+		}
 	case *wire.End:
 		if s.isNew(m.Offset) {
 			s.ended = m

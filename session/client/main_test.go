@@ -105,12 +105,13 @@ func detect(t *testing.T, ctx context.Context, c *client.Client, media io.Reader
 
 // journal is everything that a session yields.
 type journal struct {
-	offsets []uint64
-	frames  []int64
-	lost    int
-	resumed []client.Resumed
-	end     *wire.End
-	others  []client.Event
+	offsets  []uint64
+	frames   []int64
+	lost     int
+	segments []wire.Segment
+	resumed  []client.Resumed
+	end      *wire.End
+	others   []client.Event
 }
 
 // collect takes everything to the end.
@@ -127,6 +128,8 @@ func (l *journal) add(e client.Event) {
 		l.offsets, l.frames = append(l.offsets, e.Offset), append(l.frames, e.Frame)
 	case *wire.Configured:
 		l.offsets = append(l.offsets, e.Offset)
+	case *wire.Segment:
+		l.offsets, l.segments = append(l.offsets, e.Offset), append(l.segments, *e)
 	case *wire.End:
 		l.offsets, l.end = append(l.offsets, e.Offset), e
 	case *client.Lost:

@@ -15,8 +15,8 @@ import (
 
 // Event is one of
 //
-//   - *wire.Detections, *wire.Configured, *wire.End: the session's timeline, each
-//     exactly once and in order; the end is the last of them
+//   - *wire.Detections, *wire.Configured, *wire.Segment, *wire.End: the session's
+//     timeline, each exactly once and in order; the end is the last of them
 //   - *wire.Progress, *wire.State, *wire.GoAway: how it stands
 //   - *wire.ErrorMessage: the hub refused what Configure asked for
 //   - *Lost, *Resumed: the connection

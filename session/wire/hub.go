@@ -150,6 +150,28 @@ type ModelRef struct {
 	Version string `json:"version"`
 }
 
+// Segment says that the input of a live session was interrupted and begins anew: as
+// another file or stream, whose pts_ms have their own beginning.
+type Segment struct {
+	Type   Type          `json:"type"`
+	Offset uint64        `json:"offset"`
+	Reason SegmentReason `json:"reason"`
+	// Frame is the index of the first frame after the interruption.
+	Frame int64 `json:"frame"`
+	// Missed are frames of before that have no result because of the interruption, as
+	// far as they are known, by their reason in Accounting.Dropped.
+	Missed map[string]int64 `json:"missed"`
+}
+
+// SegmentReason is why the input of a live session was interrupted.
+type SegmentReason string
+
+// The reasons.
+const (
+	Reconnected SegmentReason = "reconnected" // another connection feeds the session
+	Restarted   SegmentReason = "restarted"   // the hub was restarted
+)
+
 // Outcome is how a session ended.
 type Outcome string
 
@@ -332,6 +354,12 @@ func (m *Detections) Event(offset uint64) Event {
 // Event implements Numbered.
 func (m *Configured) Event(offset uint64) Event {
 	m.Type, m.Offset = TypeConfigured, offset
+	return Event{Offset: offset, Type: m.Type, Message: Encode(m)}
+}
+
+// Event implements Numbered.
+func (m *Segment) Event(offset uint64) Event {
+	m.Type, m.Offset = TypeSegment, offset
 	return Event{Offset: offset, Type: m.Type, Message: Encode(m)}
 }
 

@@ -5,14 +5,15 @@ import (
 	"fmt"
 )
 
-// HubMessage is one of *Started, *Ack, *Detections, *Configured, *End, *Progress,
-// *State, *ErrorMessage, *GoAway, *Pong.
+// HubMessage is one of *Started, *Ack, *Detections, *Configured, *Segment, *End,
+// *Progress, *State, *ErrorMessage, *GoAway, *Pong.
 type HubMessage interface{ fromHub() }
 
 func (*Started) fromHub()      {}
 func (*Ack) fromHub()          {}
 func (*Detections) fromHub()   {}
 func (*Configured) fromHub()   {}
+func (*Segment) fromHub()      {}
 func (*End) fromHub()          {}
 func (*Progress) fromHub()     {}
 func (*State) fromHub()        {}
@@ -49,6 +50,8 @@ func newHubMessage(t Type) HubMessage {
 		return &Detections{}
 	case TypeConfigured:
 		return &Configured{}
+	case TypeSegment:
+		return &Segment{}
 	case TypeEnd:
 		return &End{}
 	case TypeProgress:
