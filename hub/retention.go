@@ -8,7 +8,7 @@ import (
 
 // run forgets what is past its retention.
 func (h *Hub) run() {
-	tick := time.NewTicker(max(time.Second, h.limits.Retention/60))
+	tick := time.NewTicker(min(max(time.Second, h.limits.Retention/60), maxSweep))
 	defer tick.Stop()
 	for {
 		select {
@@ -19,6 +19,9 @@ func (h *Hub) run() {
 		}
 	}
 }
+
+// maxSweep is how much longer than it asked a session is kept at most.
+const maxSweep = 10 * time.Second
 
 // sweep deletes ended sessions that are too old, too many, or too large together.
 func (h *Hub) sweep(now time.Time) {
@@ -31,19 +34,34 @@ func (h *Hub) sweep(now time.Time) {
 // however full the disk is.
 const lastLook = time.Minute
 
+// retention is how long a session's results are kept.
+func (h *Hub) retention(e *entry) time.Duration {
+	if s := e.Asked().ExpiresS; s > 0 {
+		return min(h.limits.Retention, time.Duration(s)*time.Second)
+	}
+	return h.limits.Retention
+}
+
+// Expires is when a session's results are deleted; zero while it runs.
+func (h *Hub) Expires(id string) time.Time {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	e := h.sessions[id]
+	if e == nil || e.endedAt.IsZero() {
+		return time.Time{}
+	}
+	return e.endedAt.Add(h.retention(e))
+}
+
 // expired is the next session to delete, or nil: the oldest that is past its retention
 // or must make room, of those whose results were delivered.
 func (h *Hub) expired(now time.Time) *entry {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.ended) == 0 {
-		return nil
-	}
 	crowded, full := len(h.ended) > h.limits.Kept, h.disk.full(h.usedLocked())
 	for _, e := range h.ended {
 		switch age := now.Sub(e.endedAt); {
-		case age < h.limits.Retention && !crowded && !(full && age >= lastLook):
-			return nil
+		case age < h.retention(e) && !crowded && !(full && age >= lastLook):
 		case h.delivered(e):
 			return e
 		}

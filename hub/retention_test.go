@@ -47,6 +47,32 @@ func TestResultsAreKeptForTheirRetention(t *testing.T) {
 	})
 }
 
+func TestASessionCanAskForAShorterRetention(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := open(t, options{limits: hub.Limits{Retention: time.Hour}})
+		long := r.run(wire.Start{ExpiresS: 1e6}, "K")
+		short := r.run(wire.Start{ExpiresS: 60}, "K")
+		long.read()
+		short.read()
+		synctest.Wait()
+		if in := time.Until(r.Expires(long.Started.Session)); in != time.Hour {
+			t.Errorf("asking for more gives %v", in)
+		}
+		if in := time.Until(r.Expires(short.Started.Session)); in != time.Minute {
+			t.Errorf("it says that it expires in %v", in)
+		}
+		time.Sleep(59 * time.Second)
+		if !r.known(short) {
+			t.Error("forgotten too soon")
+		}
+		time.Sleep(12 * time.Second)
+		if r.known(short) || !r.known(long) {
+			t.Errorf("known after its time: %v, the other %v", r.known(short), r.known(long))
+		}
+		r.close()
+	})
+}
+
 func TestSoManyEndedSessionsAreKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := open(t, options{limits: hub.Limits{Kept: 3}})

@@ -59,7 +59,7 @@ func (s *Server) byMedia(w http.ResponseWriter, r *http.Request, principal, sum 
 	}
 	list := []sessionInfo{}
 	for _, st := range s.hub.ByMedia(principal, sum) {
-		list = append(list, infoOf(st))
+		list = append(list, s.infoOf(st))
 	}
 	if len(list) == 0 {
 		return wire.Errorf(wire.UnknownMedia, "there are no results for media with the SHA-256 %s", sum)

@@ -31,14 +31,16 @@ type sessionInfo struct {
 	ETA        *wire.Millis      `json:"eta_ms,omitempty"`
 	Accounting wire.Accounting   `json:"accounting"`
 	End        *wire.End         `json:"end,omitempty"`
+	// Expires is when the results are deleted, once it has ended.
+	Expires time.Time `json:"expires,omitzero"`
 }
 
-func infoOf(st session.Status) sessionInfo {
+func (s *Server) infoOf(st session.Status) sessionInfo {
 	p := st.Progress()
 	info := sessionInfo{
 		Session: st.ID, State: st.State, Created: st.Created, Mode: st.Mode, Media: st.Media, Stream: st.Stream,
 		Bytes: st.Received, Acked: st.Acked, Offset: st.Offset, Percent: p.Percent, ETA: p.ETA,
-		Accounting: st.Accounting, End: st.End,
+		Accounting: st.Accounting, End: st.End, Expires: s.hub.Expires(st.ID),
 	}
 	if st.Model != nil {
 		info.Model = st.Model.Ref()
@@ -66,7 +68,7 @@ func (s *Server) session(h sessionHandler) http.HandlerFunc {
 func (s *Server) listSessions(w http.ResponseWriter, _ *http.Request, principal, _ string) error {
 	list := []sessionInfo{}
 	for _, st := range s.hub.Sessions(principal) {
-		list = append(list, infoOf(st))
+		list = append(list, s.infoOf(st))
 	}
 	writeJSON(w, typeJSON, http.StatusOK, map[string][]sessionInfo{"sessions": list})
 	return nil
@@ -78,7 +80,7 @@ func (s *Server) showSession(w http.ResponseWriter, _ *http.Request, principal, 
 	if err != nil {
 		return err
 	}
-	writeJSON(w, typeJSON, http.StatusOK, infoOf(found.Status()))
+	writeJSON(w, typeJSON, http.StatusOK, s.infoOf(found.Status()))
 	return nil
 }
 
@@ -92,7 +94,7 @@ func (s *Server) cancelSession(w http.ResponseWriter, r *http.Request, principal
 	case <-found.Done():
 	case <-r.Context().Done():
 	}
-	writeJSON(w, typeJSON, http.StatusOK, infoOf(found.Status()))
+	writeJSON(w, typeJSON, http.StatusOK, s.infoOf(found.Status()))
 	return nil
 }
 

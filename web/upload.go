@@ -52,6 +52,9 @@ func startOf(q url.Values) (wire.Start, error) {
 		Sample: p.sample(), Detect: p.detect(), Track: p.boolean("track"), Key: q.Get("key"),
 		Media: wire.Media{Container: q.Get("container"), SHA256: q.Get("sha256"), Name: q.Get("name")},
 	}
+	if n := p.number("expires_s"); n != nil {
+		m.ExpiresS = int64(*n)
+	}
 	if p.err != nil {
 		return m, p.err
 	}

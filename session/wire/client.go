@@ -16,14 +16,15 @@ const Subprotocol = "detections.v1"
 
 // Limits of what a client may say.
 const (
-	MaxKey         = 128     // bytes of an idempotency key
-	MaxName        = 255     // bytes of a media name or id
-	MaxLabels      = 1000    // labels in one filter
-	MinHeartbeat   = 1_000   // ms
-	MaxHeartbeat   = 120_000 // ms
-	DefaultBeat    = 20_000  // ms
-	DefaultBudget  = 1_000   // ms
-	MaxBudget      = 60_000  // ms
+	MaxKey         = 128                  // bytes of an idempotency key
+	MaxName        = 255                  // bytes of a media name or id
+	MaxLabels      = 1000                 // labels in one filter
+	MinHeartbeat   = 1_000                // ms
+	MaxHeartbeat   = 120_000              // ms
+	DefaultBeat    = 20_000               // ms
+	DefaultBudget  = 1_000                // ms
+	MaxBudget      = 60_000               // ms
+	MaxExpires     = 10 * 366 * 24 * 3600 // s
 	MaxControlSize = 64 << 10
 )
 
@@ -66,6 +67,9 @@ type Start struct {
 	// HeartbeatMS is how often the hub pings, 1000 to 120000, default 20000; a
 	// peer is lost after three without any frame.
 	HeartbeatMS int `json:"heartbeat_ms,omitempty"`
+	// ExpiresS is how long the results are kept after the end, in seconds: 1 or more,
+	// at most and by default as long as the hub keeps any.
+	ExpiresS int64 `json:"expires_s,omitempty"`
 }
 
 // Media describes what is about to be sent. Every field is optional.
@@ -210,6 +214,8 @@ func (m *Start) Validate() error {
 		return fmt.Errorf("budget_ms: expected 1 to %d, got %d", MaxBudget, m.BudgetMS)
 	case m.HeartbeatMS != 0 && (m.HeartbeatMS < MinHeartbeat || m.HeartbeatMS > MaxHeartbeat):
 		return fmt.Errorf("heartbeat_ms: expected %d to %d, got %d", MinHeartbeat, MaxHeartbeat, m.HeartbeatMS)
+	case m.ExpiresS < 0 || m.ExpiresS > MaxExpires:
+		return fmt.Errorf("expires_s: expected 1 to %d, got %d", MaxExpires, m.ExpiresS)
 	}
 	return errors.Join(m.Media.validate(), m.Sample.validate(), m.Detect.validate(), m.Results.validate())
 }
