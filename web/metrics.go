@@ -97,13 +97,15 @@ var (
 	sessionsDesc  = prometheus.NewDesc("detections_sessions", "Running sessions by state.", []string{"state"}, nil)
 	readyDesc     = prometheus.NewDesc("detections_ready_list", "Sessions that wait for a runner.", nil, nil)
 	idleDesc      = prometheus.NewDesc("detections_idle_runners", "Engines without work.", nil, nil)
+	enginesDesc   = prometheus.NewDesc("detections_engines", "Engines by state: those that work, hang in a run, or fail on every picture.", []string{"state"}, nil)
+	rateDesc      = prometheus.NewDesc("detections_capacity_images_per_second", "What the engines can do, as learned from their runs; 0: not known yet.", nil, nil)
 	aiDesc        = prometheus.NewDesc("detections_ai_availability", "1 for the engine's state.", []string{"state"}, nil)
 	drainDesc     = prometheus.NewDesc("detections_draining", "1 while the hub shuts down.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (hubCollector) Describe(c chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{framesDesc, pendingDesc, undecodedDesc, sessionsDesc, readyDesc, idleDesc, aiDesc, drainDesc} {
+	for _, d := range []*prometheus.Desc{framesDesc, pendingDesc, undecodedDesc, sessionsDesc, readyDesc, idleDesc, enginesDesc, rateDesc, aiDesc, drainDesc} {
 		c <- d
 	}
 }
@@ -134,6 +136,10 @@ func (h hubCollector) Collect(c chan<- prometheus.Metric) {
 	}
 	gauge(readyDesc, float64(s.Batcher.Ready))
 	gauge(idleDesc, float64(s.Batcher.Idle))
+	gauge(enginesDesc, float64(s.Batcher.Engines-s.Batcher.Failing), "working")
+	gauge(enginesDesc, float64(s.Batcher.Stuck), "stuck")
+	gauge(enginesDesc, float64(s.Batcher.Failing), "failing")
+	gauge(rateDesc, s.Batcher.Rate)
 	now := h.hub.AI().Status().Availability
 	for _, st := range hub.Availabilities {
 		gauge(aiDesc, oneIf(st == now), string(st))

@@ -34,7 +34,7 @@ func loadEngines(s *settings, metrics *web.Metrics, log *slog.Logger) hub.Load {
 		if err != nil {
 			return nil, err
 		}
-		b, err := infer.NewBatcher(infer.BatcherConfig{Engines: engines, MaxBatch: s.maxBatch, Logger: log, OnRun: metrics.ObserveRun})
+		b, err := infer.NewBatcher(s.batcher(engines, file, metrics, log))
 		if err != nil {
 			return nil, errors.Join(err, closeAll(engines))
 		}
@@ -65,7 +65,7 @@ func (s *settings) describe(file loader.File) (*infer.Model, error) {
 
 // openEngines opens the first, which tells the provider, and then its twins.
 func openEngines(ctx context.Context, s *settings, file loader.File, m *infer.Model, report func(hub.Availability, float64), log *slog.Logger) ([]infer.Engine, error) {
-	opts := ort.Options{Providers: s.providers, Threads: s.threads, MaxBatch: s.maxBatch, Logger: log}
+	opts := ort.Options{Providers: s.providers, Threads: s.threads, MaxBatch: s.schedule.maxBatch, Logger: log}
 	var engines []infer.Engine
 	for n := 1; len(engines) < n; {
 		if ctx.Err() != nil {

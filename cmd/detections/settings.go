@@ -37,7 +37,7 @@ type settings struct {
 	providers  []string
 	engines    int
 	threads    int
-	maxBatch   int
+	schedule   schedule
 
 	limits      hub.Limits
 	warmWorkers int
@@ -68,7 +68,7 @@ func (s *settings) flags() *pflag.FlagSet {
 	f.StringSliceVar(&s.providers, "providers", []string{"tensorrt", "cuda", "cpu"}, "execution providers, tried in this order")
 	f.IntVar(&s.engines, "engines", 0, "instances of the model; 0: one per processor core on the CPU, one on a GPU")
 	f.IntVar(&s.threads, "threads", 1, "threads of one instance on the CPU")
-	f.IntVar(&s.maxBatch, "max-batch", 0, "most images in one run of the engine; 0: what suits the provider")
+	s.schedule.flags(f)
 
 	f.IntVar(&s.limits.Sessions, "max-sessions", d.Sessions, "most sessions that run at once")
 	f.IntVar(&s.limits.Pictures, "max-pictures", d.Pictures, "most pictures that are worked on at once")
@@ -79,6 +79,7 @@ func (s *settings) flags() *pflag.FlagSet {
 	f.DurationVar(&s.limits.Linger, "linger", d.Linger, "how long a session waits for a lost client to come back")
 	f.DurationVar(&s.limits.Retention, "retention", d.Retention, "how long an ended session's results are kept")
 	f.IntVar(&s.limits.Kept, "max-kept", d.Kept, "most ended sessions whose results are kept")
+	capacity(&s.limits, f)
 	f.IntVar(&s.warmWorkers, "warm-workers", 2, "decoder processes that are started ahead")
 
 	f.StringVar(&s.store, "store", "disk", "where results are kept: disk, or memory, which ends with the process and with it every session")
@@ -116,13 +117,16 @@ func (s *settings) validate() error {
 		oneOf("log-level", s.logLevel, "debug", "info", "warn", "error"),
 		oneOf("store", s.store, "disk", "memory"), oneOf("sync", s.sync, "interval", "always"),
 		oneOf("log-format", s.logForm, "auto", "text", "json"),
-		atLeast("engines", int64(s.engines), 0), atLeast("threads", int64(s.threads), 1), atLeast("max-batch", int64(s.maxBatch), 0),
+		atLeast("engines", int64(s.engines), 0), atLeast("threads", int64(s.threads), 1), atLeast("max-batch", int64(s.schedule.maxBatch), 0), atLeast("max-files", int64(s.limits.Files), 1),
 		atLeast("max-sessions", int64(s.limits.Sessions), 1), atLeast("max-pictures", int64(s.limits.Pictures), 1), atLeast("max-media", s.limits.Bytes, 1),
 		atLeast("max-picture", s.limits.Picture, 1), atLeast("window", s.limits.Window, 64<<10),
 		atLeast("max-message", s.limits.Message, 4<<10), atLeast("linger", int64(s.limits.Linger), int64(time.Millisecond)),
 		atLeast("retention", int64(s.limits.Retention), int64(time.Second)), atLeast("max-kept", int64(s.limits.Kept), 1),
 		atLeast("warm-workers", int64(s.warmWorkers), 1), atLeast("drain-delay", int64(s.drainDelay), 0),
 		atLeast("drain-timeout", int64(s.drainTimeout), 0), s.annotations.validate(),
+	}
+	if r := s.limits.MinRate; !(r > 0 && r <= 1000) || s.limits.PerPrincipal < 0 {
+		errs = append(errs, fmt.Errorf("min-rate, max-per-client: expected above 0 to 1000 and at least 0, got %v and %d", r, s.limits.PerPrincipal))
 	}
 	for _, p := range s.providers {
 		errs = append(errs, oneOf("providers", p, "tensorrt", "cuda", "cpu"))
