@@ -52,7 +52,7 @@ func (h *Hub) Fetch(ctx context.Context, principal string, m wire.Start) (*sessi
 	if m.Mode == wire.Live {
 		return nil, wire.Errorf(wire.BadMessage, "mode: media of the Annotations service is a file; live is for what is just happening")
 	}
-	known := h.knows(principal, m)
+	known := h.knows(ctx, principal, m)
 	e := known
 	if e == nil {
 		e = h.ofKey(principal, m.Key)

@@ -163,7 +163,7 @@ func (h *Hub) AI() *AI { return h.cfg.AI }
 // Start begins a session, or attaches to the one that the same principal began
 // with the same key, or to one that has the results already. The caller is its feeder.
 func (h *Hub) Start(ctx context.Context, principal string, m wire.Start) (*session.Attachment, error) {
-	if e := h.knows(principal, m); e != nil {
+	if e := h.knows(ctx, principal, m); e != nil {
 		a, err := h.attach(ctx, e, 0, m.Results, true)
 		if err == nil {
 			a.Started.Known = true

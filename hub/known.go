@@ -17,7 +17,7 @@ func knownKey(principal, sha256, results string) string {
 }
 
 // knows gives a session that has the results of a start's media already, or nil.
-func (h *Hub) knows(principal string, m wire.Start) *entry {
+func (h *Hub) knows(ctx context.Context, principal string, m wire.Start) *entry {
 	if m.Media.SHA256 == "" || h.ofKey(principal, m.Key) != nil {
 		return nil
 	}
@@ -29,9 +29,27 @@ func (h *Hub) knows(principal string, m wire.Start) *entry {
 	if err != nil {
 		return nil // Start says what is wrong
 	}
+	h.settle(ctx, principal, m.Media.SHA256)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.sessions[h.known[knownKey(principal, m.Media.SHA256, results)]]
+}
+
+// settle waits a moment for sessions of these bytes whose clients were told of their
+// end already: what they ask next, they take for known.
+func (h *Hub) settle(ctx context.Context, principal, sum string) {
+	h.mu.Lock()
+	running := h.listLocked()
+	h.mu.Unlock()
+	for _, e := range running {
+		if end := e.Status().End; end == nil || e.Principal() != principal || !strings.EqualFold(end.MediaSHA256, sum) {
+			continue
+		}
+		select {
+		case <-e.over:
+		case <-ctx.Done():
+		}
+	}
 }
 
 // learn gives the key under which an ended session's results can be found again;

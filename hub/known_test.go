@@ -157,9 +157,6 @@ func TestResultsThatDependOnMoreAreNotKnown(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := open(t, options{engine: infertest.Config{Price: infertest.Price{Run: 10 * ms}, MaxBatch: 1}})
 				run(r)
-				if name != "still being made" {
-					synctest.Wait()
-				}
 				if id, known := r.ask("me", film, wire.Start{}); known {
 					t.Errorf("answered from session %s", id)
 				}
@@ -253,7 +250,6 @@ func TestKnownMediaIsNotFetched(t *testing.T) {
 		film := strings.Repeat("K", 9000)
 		first := r.run(wire.Start{}, film)
 		first.read()
-		synctest.Wait()
 		c := r.fetch(wire.Start{Media: wire.Media{SHA256: sumOf(film)}})
 		if c.Started.Session != first.Started.Session || !c.Started.Known || s.Fetches() != 0 {
 			t.Errorf("started %+v after %d requests", c.Started, s.Fetches())

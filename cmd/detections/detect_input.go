@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -150,6 +152,28 @@ func sniffFile(name string) (media.Sniffed, error) {
 }
 
 func openFile(_ context.Context, in *input) (io.ReadCloser, error) { return os.Open(in.name) }
+
+// hashOf is the SHA-256 of a file's bytes, in hex.
+func hashOf(ctx context.Context, name string) (string, error) {
+	f, err := os.Open(name) //nolint:gosec // G304: the user names the file
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	sum := sha256.New()
+	for {
+		const piece = 16 << 20 // between two looks whether the user has interrupted
+		_, err := io.CopyN(sum, f, piece)
+		switch {
+		case errors.Is(err, io.EOF):
+			return hex.EncodeToString(sum.Sum(nil)), nil
+		case err != nil:
+			return "", err
+		case ctx.Err() != nil:
+			return "", context.Cause(ctx)
+		}
+	}
+}
 
 // openURL fetches what is passed on as it arrives.
 func openURL(ctx context.Context, in *input) (io.ReadCloser, error) {

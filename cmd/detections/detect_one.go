@@ -128,14 +128,22 @@ func (d *detector) picture(ctx context.Context, in *input, whole io.Reader, r re
 }
 
 // video runs a session. If pictures are wanted it returns what was found, by frame.
-func (d *detector) video(ctx context.Context, in *input, whole io.Reader, r record, sum *summary, bar *bar) (map[int64]*wire.Detections, error) {
-	s, err := d.client.Detect(ctx, whole, d.start(in))
+func (d *detector) video(ctx context.Context, in *input, whole io.ReadCloser, r record, sum *summary, bar *bar) (map[int64]*wire.Detections, error) {
+	start := d.start(in)
+	if d.known && in.file != "" {
+		bar.say("reading, to ask whether it is known")
+		var err error
+		if start.Media.SHA256, err = hashOf(ctx, in.file); err != nil {
+			return nil, errors.Join(err, whole.Close())
+		}
+	}
+	s, err := d.client.Detect(ctx, whole, start)
 	if err != nil {
 		return nil, err
 	}
 	defer s.Close()
 	found := map[int64]*wire.Detections{}
-	sum.video = true
+	sum.video, sum.Known = true, s.Started().Known
 	for e := range s.Events() {
 		bar.event(e)
 		var err error
@@ -149,13 +157,15 @@ func (d *detector) video(ctx context.Context, in *input, whole io.Reader, r reco
 		case *wire.Configured:
 			sum.Engine = e.Engine.Provider
 			err = r.event(e)
+		case *wire.Segment:
+			err = r.event(e)
 		case *wire.End:
 			sum.end(e)
 			err = r.event(e)
 		case *client.Resumed:
 			if e.Discard {
 				*sum, found = *newSummary(in), map[int64]*wire.Detections{}
-				sum.video = true
+				sum.video, sum.Known = true, s.Started().Known
 				err = r.discard()
 			}
 		}
@@ -182,6 +192,7 @@ type summary struct {
 	Engine  string
 	Took    time.Duration
 	Objects map[string]*object
+	Known   bool // the hub had all results already
 	video   bool
 	order   []string // labels, as they were first seen
 	saved   int

@@ -136,6 +136,13 @@ func (b *bar) text(st decor.Statistics) string {
 	return text
 }
 
+// say puts words in place of the progress, until there is some.
+func (b *bar) say(words string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.says = words
+}
+
 // states in words.
 var states = map[wire.StateName]string{
 	wire.WaitingForEngine:   "the hub is loading its engine",

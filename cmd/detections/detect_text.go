@@ -61,7 +61,12 @@ func (s *summary) size() string {
 		fmt.Fprintf(&b, "picture, %s", short(s.Took))
 		return b.String()
 	}
-	fmt.Fprintf(&b, "%d of %d frames in %s (%.3g frames/s)", s.Frames, s.Decoded, short(s.Took), float64(s.Decoded)/max(s.Took.Seconds(), 1e-3))
+	fmt.Fprintf(&b, "%d of %d frames", s.Frames, s.Decoded)
+	if s.Known {
+		b.WriteString(", known to the hub")
+	} else {
+		fmt.Fprintf(&b, " in %s (%.3g frames/s)", short(s.Took), float64(s.Decoded)/max(s.Took.Seconds(), 1e-3))
+	}
 	if s.Lost > 0 {
 		fmt.Fprintf(&b, ", damaged units: %d", s.Lost)
 	}

@@ -61,7 +61,6 @@ type handover struct {
 	own    *net.TCPListener
 	log    *slog.Logger
 	taken  context.CancelCauseFunc
-	close  func()
 	done   chan struct{}
 }
 

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -198,6 +200,21 @@ func TestServerThatIsNoHub(t *testing.T) {
 	}
 	if _, err := c.Picture(t.Context(), strings.NewReader("x"), nil); !errors.Is(err, client.ErrNotAHub) {
 		t.Errorf("err %v", err)
+	}
+}
+
+func TestKnownMediaIsNotSent(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, options{})
+	first := collect(detect(t, t.Context(), r.client, bytes.NewReader(video(9)), wire.Start{}))
+	sum := sha256.Sum256(video(9))
+	s := detect(t, t.Context(), r.client, bytes.NewReader(video(9)), wire.Start{Media: wire.Media{SHA256: hex.EncodeToString(sum[:])}})
+	got := collect(s)
+	if err := s.Err(); err != nil || !s.Started().Known || !got.once(11) || !slices.Equal(got.frames, first.frames) {
+		t.Errorf("%v, known: %v, %+v", err, s.Started().Known, got)
+	}
+	if n := len(r.hub.Sessions("local")); n != 1 {
+		t.Errorf("%d sessions", n)
 	}
 }
 

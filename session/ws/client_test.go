@@ -30,6 +30,7 @@ type message struct {
 	Token      string
 	Epoch      string
 	Recovered  bool
+	Known      bool
 	ID         string
 	Frame      int64
 	Code       wire.Code
