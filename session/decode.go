@@ -14,9 +14,13 @@ type point struct {
 	from int64             // where the sampling rule came into force, if after that frame
 }
 
-// maxReplacements bounds the decoders that a session loses. An input that kills them
-// must not cost much more than one.
-const maxReplacements = 3
+// Bounds of the decoders that a session loses: in vain, that is one after the other
+// without a picture in between, and in all. An input that kills them must not cost
+// much more than one, and one that a busy machine kills should come to its end.
+const (
+	maxInVain       = 2
+	maxReplacements = 16
+)
 
 // decode moves frames from decoders into the mailbox until the input's end, segment
 // by segment.
@@ -43,15 +47,18 @@ func (s *Session) decode() error {
 	}
 }
 
-// decodeSegment has one decoder after the other. One whose process died is replaced,
-// unless it got no further than the last one; so is one that did not start, which is
-// not the input's fault.
+// decodeSegment has one decoder after the other: one whose process died is replaced,
+// and so is one that did not start.
 func (s *Session) decodeSegment() error {
+	inVain := 0
 	for n := 0; ; n++ {
 		before := s.picked()
 		err := s.decodeOnce()
-		again := errors.Is(err, media.ErrStarting) || errors.Is(err, media.ErrCrashed) && s.picked() > before
-		if !again || s.ctx.Err() != nil || n == maxReplacements {
+		if inVain++; s.picked() > before {
+			inVain = 1
+		}
+		again := errors.Is(err, media.ErrStarting) || errors.Is(err, media.ErrCrashed)
+		if !again || s.ctx.Err() != nil || inVain > maxInVain || n == maxReplacements {
 			return mediaError(err)
 		}
 		s.log.Warn("another decoder goes on", "err", err)

@@ -137,7 +137,7 @@ func randomVideo(rng *rand.Rand, n int) string {
 
 func TestADecoderThatDiesIsReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := begin(t, options{decoders: sessiontest.Config{Deaths: 1}})
+		r := begin(t, options{decoders: sessiontest.Config{Deaths: 2}})
 		r.upload("Kppp!ppp!pp")
 		if events, end := r.finish(); end.Outcome != wire.Done || end.Accounting.Inferred != 11 || len(events) != 13 {
 			t.Errorf("end %+v", end)

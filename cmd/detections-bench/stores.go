@@ -176,8 +176,8 @@ func (b *bench) restartOnce(ctx context.Context, c *clip, serves, next *sample) 
 			break
 		}
 	}
-	_ = h.cmd.Process.Signal(syscall.SIGKILL) // gone tells
-	<-h.gone
+	_ = h.cmd.Process.Signal(syscall.SIGKILL) // it may be gone
+	_ = <-h.gone                              // killed
 	begun := time.Now()
 	h, err = launchHub(ctx, b.options, h.data)
 	if err != nil {
@@ -239,8 +239,8 @@ func (b *bench) takeUpMany(ctx context.Context, taken *sample) error {
 			}
 		}
 	}
-	_ = h.cmd.Process.Signal(syscall.SIGKILL) // gone tells
-	<-h.gone
+	_ = h.cmd.Process.Signal(syscall.SIGKILL) // it may be gone
+	_ = <-h.gone                              // killed
 	if h, err = launchHub(ctx, b.options, h.data, limit...); err != nil {
 		return err
 	}
