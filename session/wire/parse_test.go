@@ -24,6 +24,7 @@ func TestHubMessagesComeBackAsTheyWere(t *testing.T) {
 			Timing: wire.Timing{Total: wire.Millis(12345 * time.Microsecond)},
 		},
 		&wire.Configured{Type: wire.TypeConfigured, Offset: 1, Mode: wire.File, Sample: wire.Sample{FPS: 2}},
+		&wire.Segment{Type: wire.TypeSegment, Offset: 3, Reason: wire.Restarted, Frame: 7, Missed: map[string]int64{"not_recorded": 1}},
 		&wire.End{Type: wire.TypeEnd, Offset: 4, Outcome: wire.Failed, Code: wire.DecodeFailed, Message: "why"},
 		&wire.Progress{Type: wire.TypeProgress, Percent: &half},
 		&wire.State{Type: wire.TypeState, State: wire.Running},
