@@ -353,7 +353,7 @@ func (h *Hub) attach(ctx context.Context, e *entry, after int64, results wire.Re
 	}
 	if feed {
 		a.Feeder, a.Started.Bytes = e.Attach()
-		a.Started.Token = e.token
+		a.Started.Token, a.Started.SHA256 = e.token, a.Feeder.SHA256()
 	} else {
 		a.Started.Bytes = e.Status().Received
 	}

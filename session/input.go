@@ -56,7 +56,12 @@ func newInput(s *Session) *input {
 type Feeder struct {
 	in       *input
 	replaced chan struct{}
+	sum      string
 }
+
+// SHA256 is the hash of the bytes that had come when the feeder attached, in hex:
+// one that goes on with other media notices. Empty: none, or it is not known yet.
+func (f *Feeder) SHA256() string { return f.sum }
 
 // Attach makes the caller the feeder and returns the byte from which to send. A
 // former feeder is told by its Replaced. In a live session the new feeder's first
@@ -76,9 +81,21 @@ func (in *input) attach() (*Feeder, int64) {
 	}
 	in.stopLinger()
 	in.interrupt()
-	in.feeder = &Feeder{in: in, replaced: make(chan struct{})}
+	in.feeder = &Feeder{in: in, replaced: make(chan struct{}), sum: in.sum()}
 	s.notifyChange()
 	return in.feeder, s.received()
+}
+
+// sum is the hash of the bytes so far. in.mu is held.
+func (in *input) sum() string {
+	if in.s.cfg.Spool == nil || in.s.received() == 0 {
+		return ""
+	}
+	sum, ok := in.s.cfg.Spool.Sum()
+	if !ok {
+		return ""
+	}
+	return hex.EncodeToString(sum[:])
 }
 
 // Replaced is closed when another connection took over.

@@ -225,6 +225,19 @@ func (s *Spool) Finish() (Sum, error) {
 	return Sum(s.hash.Sum(nil)), s.err
 }
 
+// Sum is the hash of what was appended so far. It is not ok while an opened file is
+// still being hashed.
+func (s *Spool) Sum() (sum Sum, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.caughtUp:
+		return Sum(s.hash.Sum(nil)), true
+	default:
+		return sum, false
+	}
+}
+
 // File opens the bytes for reading only, for a decoder process. The caller closes it.
 func (s *Spool) File() (*os.File, error) {
 	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", s.file.Fd()))

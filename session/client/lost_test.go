@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -126,6 +127,36 @@ func TestKeyComesBackToTheSameSession(t *testing.T) {
 	if e, ok := errors.AsType[*wire.Error](first.Err()); !ok || e.Code != wire.Replaced || rest.lost != 0 {
 		t.Errorf("the evicted one: %v, %+v", first.Err(), rest)
 	}
+}
+
+// Whoever comes back with other media is told, and the session of the key goes on.
+func TestKeyWithOtherMediaIsNoticed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, options{})
+	whole := video(9)
+	other := bytes.Clone(whole)
+	other[2*piece+1]++ // within what the hub has
+	media, w := io.Pipe()
+	first := detect(t, t.Context(), r.client, media, wire.Start{Key: "k"})
+	go pour(w, whole[:4*piece])
+	var l journal
+	for e := range first.Events() {
+		if l.add(e); len(l.frames) == 4 {
+			break
+		}
+	}
+	for name, m := range map[string][]byte{"differs": other, "is shorter": whole[:3*piece]} {
+		second := detect(t, t.Context(), r.client, bytes.NewReader(m), wire.Start{Key: "k"})
+		collect(second)
+		if err := second.Err(); !errors.Is(err, client.ErrMedia) || !strings.Contains(err.Error(), "other media") {
+			t.Errorf("media that %s: %v", name, err)
+		}
+	}
+	third := detect(t, t.Context(), r.client, bytes.NewReader(whole), wire.Start{Key: "k"})
+	if again := collect(third); third.Err() != nil || !again.once(11) {
+		t.Errorf("err %v, %+v", third.Err(), again)
+	}
+	collect(first)
 }
 
 // waiting is a reader that gives nothing until it is closed.

@@ -3,6 +3,9 @@ package client
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -215,27 +218,38 @@ func (s *Session) run(c *conn) {
 
 // read fills the buffer from the media.
 func (s *Session) read() {
+	if s.started.Known {
+		return // nobody needs it
+	}
 	err := s.skip(s.started.Bytes)
-	if err == nil {
+	switch {
+	case err == nil:
 		err = s.buffer.fill(s.media)
+	case errors.Is(err, errOtherMedia):
+		s.kill(err) // the hub's session is somebody else's work: it is not cancelled
+		return
 	}
 	if err != nil {
 		s.cancel(err, cancelGrace)
 	}
 }
 
-// skip passes over what the hub has already.
+// errOtherMedia is a key under which the hub has other media.
+var errOtherMedia = fmt.Errorf("%w: the hub has other media under this key", ErrMedia)
+
+// skip passes over what the hub has already, and makes sure that it is the same.
 func (s *Session) skip(n int64) error {
 	if n == 0 {
 		return nil
 	}
-	if seeker, ok := s.media.(io.Seeker); ok {
-		if _, err := seeker.Seek(n, io.SeekCurrent); err == nil {
-			return nil
-		}
-	}
-	if _, err := io.CopyN(io.Discard, s.media, n); err != nil {
+	hash := sha256.New()
+	if got, err := io.CopyN(hash, s.media, n); errors.Is(err, io.EOF) {
+		return fmt.Errorf("%w: it has %d bytes, these are %d", errOtherMedia, n, got)
+	} else if err != nil {
 		return fmt.Errorf("%w: the hub has %d bytes of it already: %w", ErrMedia, n, err)
+	}
+	if sum := s.started.SHA256; sum != "" && sum != hex.EncodeToString(hash.Sum(nil)) {
+		return fmt.Errorf("%w: the first %d bytes differ", errOtherMedia, n)
 	}
 	return nil
 }

@@ -211,12 +211,16 @@ type Accounting struct {
 
 // Started answers start, resume and watch.
 type Started struct {
-	Type      Type   `json:"type"`
-	Session   string `json:"session"`
-	Token     string `json:"token,omitempty"` // secret, for the feeder only
-	Epoch     string `json:"epoch"`
-	Offset    uint64 `json:"offset"` // events up to here are not sent again
-	Bytes     int64  `json:"bytes"`  // send the media from this byte
+	Type    Type   `json:"type"`
+	Session string `json:"session"`
+	Token   string `json:"token,omitempty"` // secret, for the feeder only
+	Epoch   string `json:"epoch"`
+	Offset  uint64 `json:"offset"` // events up to here are not sent again
+	Bytes   int64  `json:"bytes"`  // send the media from this byte
+	// SHA256 is the hash of the bytes before that, for a feeder that comes back with
+	// the media: it notices that they are others. Missing if there are none, or while
+	// the hub reads them after a restart.
+	SHA256    string `json:"sha256,omitempty"`
 	Recovered bool   `json:"recovered"`
 	Known     bool   `json:"known"`
 	// Model is missing while no engine is ready; the configured event names it.
