@@ -195,12 +195,13 @@ func (b *builder) guess(t Tensor) string {
 
 // called says whether one of the names is part of what the model calls itself.
 func (b *builder) called(names ...string) bool {
-	all := b.facts.Name + b.facts.Metadata["name"] + b.facts.Metadata["description"] + b.d.Name
+	all := []string{b.facts.Name, b.facts.Metadata["name"], b.facts.Metadata["description"], b.d.Name}
 	for _, t := range b.facts.Outputs {
-		all += t.Name
+		all = append(all, t.Name)
 	}
+	text := strings.ToLower(strings.Join(all, " "))
 	for _, n := range names {
-		if strings.Contains(strings.ToLower(all), n) {
+		if strings.Contains(text, n) {
 			return true
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"detections/infer"
+	"detections/media"
 )
 
 // drawn fills rows of numbers; a score is one of few, so that thresholds are met.
@@ -126,4 +127,21 @@ func activated(a infer.Activation, row []float32, k int) float64 {
 		sum += math.Exp(float64(v) - float64(row[k]))
 	}
 	return 1 / sum
+}
+
+// A network that gives each object once is believed; of another, NMS keeps the best.
+func TestNMSIsLeftOutWhereTheNetworkHasNoNeedOfIt(t *testing.T) {
+	out := []float32{10, 10, 40, 40, 0.8, 0, 11, 10, 41, 40, 0.9, 0, 10, 10, 40, 40, 0.2, 0}
+	e := &network{out: [][]float32{out}, model: &infer.Model{Input: infer.Input{Width: 64, Height: 64}, Head: infer.Listed{Max: 3, Classes: 1}}}
+	for _, single := range []bool{true, false} {
+		e.model.Single = single
+		got := new(infer.Postprocessor).Detect(e, 0, &infer.Detect{Threshold: 0.5, IoU: 0.5}, media.View{Width: 64, Height: 64}.Place(64, 64))
+		want := 1
+		if single {
+			want = 2
+		}
+		if len(got) != want || got[0].Confidence != 0.9 {
+			t.Errorf("single %v: found %v", single, got)
+		}
+	}
 }

@@ -51,8 +51,10 @@ func TestBadModelsAreExplained(t *testing.T) {
 			g.Inputs = append(g.Inputs, infer.Tensor{Name: "orig_target_sizes", Type: "int64", Shape: []int64{0, 2}})
 		}, want: "expected one input, of pictures [N,3,H,W] or [N,H,W,3]; orig_target_sizes int64 [N,2] cannot be filled"},
 		"grey pictures": {change: func(g *infertest.Graph) { g.Inputs[0].Shape = []int64{0, 1, 64, 64} }, want: "input images float32 [N,1,64,64] has 1 channels, expected 3"},
-		"a list without labels": {change: func(g *infertest.Graph) { *g = infertest.Fixed(images(64), float("o", make([]float32, 600), 100, 6)) },
-			want: "yolov10: such a network does not tell how many classes there are, expected labels in the description"},
+		"a list without labels": {
+			change: func(g *infertest.Graph) { *g = infertest.Fixed(images(64), float("o", make([]float32, 600), 100, 6)) },
+			want:   "yolov10: such a network does not tell how many classes there are, expected labels in the description",
+		},
 		"NaN":       {change: func(g *infertest.Graph) { g.Constants[2+1].Floats[5] = float32(math.NaN()) }, want: "output scores has values that are not numbers (NaN)"},
 		"logits":    {change: func(g *infertest.Graph) { g.Constants[2+1].Floats[5] = -7 }, want: `the scores in output scores reach from -7 to 0, expected 0 to 1; if sigmoid or softmax`},
 		"fractions": {change: func(g *infertest.Graph) { copy(g.Constants[2+3].Floats, []float32{0.1, 0.2, 0.5, 1}) }, want: `the boxes in output boxes reach from 0 to 1, expected pixels of the input; if they are fractions of its sides, say "units": "normalised"`},

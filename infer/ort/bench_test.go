@@ -65,7 +65,7 @@ func BenchmarkFrame(b *testing.B) {
 	if err := e.Run(1); err != nil {
 		b.Fatal(err)
 	}
-	for _, threshold := range []float32{infer.DefaultThreshold, 0.1, 0.05, 0.01, 0.001, 0} {
+	for _, threshold := range []float32{infer.DefaultThreshold, 0.25, 0.1, 0.05, 0.01, 0.001, 0} {
 		b.Run(fmt.Sprintf("post/threshold=%v", threshold), func(b *testing.B) {
 			var post infer.Postprocessor
 			d := &infer.Detect{Threshold: threshold, IoU: infer.DefaultIoU}
@@ -74,6 +74,23 @@ func BenchmarkFrame(b *testing.B) {
 			}
 			b.ReportMetric(float64(len(e.Model().Head.Decode(e, 0, threshold, nil))), "candidates")
 			b.ReportMetric(float64(len(post.Detect(e, 0, d, in.View().Place(img.w, img.h)))), "detections")
+		})
+	}
+}
+
+// BenchmarkRead is what outputs cost that are not float32: those of a YOLOv8.
+func BenchmarkRead(b *testing.B) {
+	for _, k := range kinds[1:5] {
+		b.Run(k.name, func(b *testing.B) {
+			dst := make([]float32, 84*8400)
+			raw, err := allocate(len(dst) * k.size)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer raw.free()
+			for b.Loop() {
+				k.read(dst, raw)
+			}
 		})
 	}
 }

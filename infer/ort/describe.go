@@ -180,9 +180,13 @@ func explain(err error, model []byte) error {
 // looksLike says what a file is that is not ONNX.
 func looksLike(b []byte) string {
 	for _, k := range []struct{ magic, what string }{
-		{"PK\x03\x04", "a zip archive (a PyTorch checkpoint?)"}, {"<", "a page of HTML or XML (a failed download?)"},
-		{"version https://git-lfs", "a pointer of Git LFS, not the file itself"}, {"{", "JSON"}, {"\x1f\x8b", "a gzip file"},
-		{"\x89HDF", "an HDF5 file (Keras?)"}, {"ORTM", "a model in ORT format"},
+		{"PK\x03\x04", "a zip archive (a PyTorch checkpoint?)"},
+		{"<", "a page of HTML or XML (a failed download?)"},
+		{"version https://git-lfs", "a pointer of Git LFS, not the file itself"},
+		{"{", "JSON"},
+		{"\x1f\x8b", "a gzip file"},
+		{"\x89HDF", "an HDF5 file (Keras?)"},
+		{"ORTM", "a model in ORT format"},
 	} {
 		if bytes.HasPrefix(b, []byte(k.magic)) || len(b) > 8 && bytes.HasPrefix(b[4:], []byte(k.magic)) {
 			return k.what

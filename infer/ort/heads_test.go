@@ -187,6 +187,11 @@ func TestFamiliesFindWhatTheirNetworksMean(t *testing.T) {
 			if err := e.Run(2); err != nil {
 				t.Fatal(err)
 			}
+			var post infer.Postprocessor
+			d, place := &infer.Detect{Threshold: 0.5 * f.want.Score, IoU: 0.5}, e.Model().Input.View().Place(100, 80)
+			if n := testing.AllocsPerRun(2, func() { _ = e.Run(2); post.Detect(e, 1, d, place) }); n != 0 && !sanitized {
+				t.Errorf("a frame allocates %v times", n)
+			}
 			for i := range 2 {
 				got := e.Model().Head.Decode(e, i, 0.5*f.want.Score, nil)
 				if len(got) != 1 || !alike(got[0], f.want) {

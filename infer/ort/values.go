@@ -3,8 +3,7 @@
 package ort
 
 import (
-	"encoding/binary"
-	"math"
+	"unsafe"
 
 	onnx "github.com/yalue/onnxruntime_go"
 
@@ -16,19 +15,34 @@ type kind struct {
 	name string
 	onnx onnx.TensorElementDataType
 	size int // bytes
-	// float converts a value; nil: it is one already, or is not to be read.
-	float func([]byte) float32
+	// read converts values to float32; nil: they are.
+	read func(dst []float32, raw []byte)
 }
 
 var kinds = []kind{
 	{"float32", onnx.TensorElementDataTypeFloat, 4, nil},
-	{"float16", onnx.TensorElementDataTypeFloat16, 2, func(b []byte) float32 { return infer.Half(binary.NativeEndian.Uint16(b)).Float() }},
-	{"float64", onnx.TensorElementDataTypeDouble, 8, func(b []byte) float32 { return float32(math.Float64frombits(binary.NativeEndian.Uint64(b))) }},
-	{"int64", onnx.TensorElementDataTypeInt64, 8, func(b []byte) float32 { return float32(int64(binary.NativeEndian.Uint64(b))) }}, //nolint:gosec // G115: the same bits
-	{"int32", onnx.TensorElementDataTypeInt32, 4, func(b []byte) float32 { return float32(int32(binary.NativeEndian.Uint32(b))) }}, //nolint:gosec // G115: the same bits
-	{"int8", onnx.TensorElementDataTypeInt8, 1, func(b []byte) float32 { return float32(int8(b[0])) }},                             //nolint:gosec // G115: the same bits
-	{"uint8", onnx.TensorElementDataTypeUint8, 1, func(b []byte) float32 { return float32(b[0]) }},
-	{"bool", onnx.TensorElementDataTypeBool, 1, func(b []byte) float32 { return float32(b[0]) }},
+	{"float16", onnx.TensorElementDataTypeFloat16, 2, readAs[infer.Half]},
+	{"float64", onnx.TensorElementDataTypeDouble, 8, readAs[float64]},
+	{"int64", onnx.TensorElementDataTypeInt64, 8, readAs[int64]},
+	{"int32", onnx.TensorElementDataTypeInt32, 4, readAs[int32]},
+	{"int8", onnx.TensorElementDataTypeInt8, 1, readAs[int8]},
+	{"uint8", onnx.TensorElementDataTypeUint8, 1, readAs[uint8]},
+	{"bool", onnx.TensorElementDataTypeBool, 1, readAs[uint8]},
+}
+
+// readAs converts values of a type, as they lie in memory.
+func readAs[T infer.Half | float64 | int64 | int32 | int8 | uint8](dst []float32, raw []byte) {
+	values := unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(raw))), len(dst)) //nolint:gosec // G103: raw has a value for each of dst
+	halves, ok := any(values).([]infer.Half)
+	if !ok {
+		for i, v := range values {
+			dst[i] = float32(v)
+		}
+		return
+	}
+	for i, v := range halves {
+		dst[i] = v.Float()
+	}
 }
 
 // kindOf is the type with a name; nil: values of it are not read.
@@ -72,7 +86,7 @@ func newResults(t infer.Tensor, images int) (*results, error) {
 	if r.raw, err = allocate(images * r.row * r.kind.size); err != nil {
 		return nil, err
 	}
-	if r.kind.float == nil {
+	if r.kind.read == nil {
 		r.read = r.raw.floats()
 	} else {
 		r.read = make([]float32, images*r.row)
@@ -89,10 +103,7 @@ func (r *results) tensor(n int) (onnx.Value, error) {
 
 // convert makes the values of n images readable.
 func (r *results) convert(n int) {
-	if r.kind.float == nil {
-		return
-	}
-	for i := range n * r.row {
-		r.read[i] = r.kind.float(r.raw[i*r.kind.size:])
+	if r.kind.read != nil {
+		r.kind.read(r.read[:n*r.row], r.raw[:n*r.row*r.kind.size])
 	}
 }
