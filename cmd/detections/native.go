@@ -65,6 +65,11 @@ func (s *settings) describe(file loader.File) (*infer.Model, error) {
 
 // openEngines opens the first, which tells the provider, and then its twins.
 func openEngines(ctx context.Context, s *settings, file loader.File, m *infer.Model, report func(hub.Availability, float64), log *slog.Logger) ([]infer.Engine, error) {
+	layout, err := s.layout(m.SHA256, runtime.GOMAXPROCS(0))
+	if err != nil {
+		log.Warn("the calibration cannot be used", "err", err)
+	}
+	s.threads = layout.Threads // those that are opened later have as many
 	opts := ort.Options{Providers: s.providers, Threads: s.threads, MaxBatch: s.schedule.maxBatch, Logger: log}
 	var engines []infer.Engine
 	for n := 1; len(engines) < n; {
@@ -77,7 +82,9 @@ func openEngines(ctx context.Context, s *settings, file loader.File, m *infer.Mo
 		}
 		engines = append(engines, e)
 		provider := e.Identity().Provider
-		n = s.instances(provider)
+		if n = max(1, s.engines); provider == "cpu" {
+			n = layout.Engines
+		}
 		opts.Providers = []string{provider} // all of the same kind
 		report(hub.Converting, 100*float64(len(engines))/float64(n))
 	}

@@ -7,7 +7,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -66,8 +65,8 @@ func (s *settings) flags() *pflag.FlagSet {
 	f.StringVar(&s.model, "model", "", "ONNX `file` of the model, described by the JSON file beside it if there is one; default: the model that is part of the program")
 	f.StringVar(&s.ortLibrary, "ort-library", "", "ONNX Runtime's shared library; default: libonnxruntime.so beside the program, else the system's")
 	f.StringSliceVar(&s.providers, "providers", []string{"tensorrt", "cuda", "cpu"}, "execution providers, tried in this order")
-	f.IntVar(&s.engines, "engines", 0, "instances of the model; 0: one per processor core on the CPU, one on a GPU")
-	f.IntVar(&s.threads, "threads", 1, "threads of one instance on the CPU")
+	f.IntVar(&s.engines, "engines", 0, "instances of the model; 0: on the CPU as calibrated, or else one per processor core; one on a GPU")
+	f.IntVar(&s.threads, "threads", 0, "threads of one instance on the CPU; 0: as calibrated, or else 1")
 	s.schedule.flags(f)
 
 	f.IntVar(&s.limits.Sessions, "max-sessions", d.Sessions, "most sessions that run at once")
@@ -117,7 +116,7 @@ func (s *settings) validate() error {
 		oneOf("log-level", s.logLevel, "debug", "info", "warn", "error"),
 		oneOf("store", s.store, "disk", "memory"), oneOf("sync", s.sync, "interval", "always"),
 		oneOf("log-format", s.logForm, "auto", "text", "json"),
-		atLeast("engines", int64(s.engines), 0), atLeast("threads", int64(s.threads), 1), atLeast("max-batch", int64(s.schedule.maxBatch), 0), atLeast("max-files", int64(s.limits.Files), 1),
+		atLeast("engines", int64(s.engines), 0), atLeast("threads", int64(s.threads), 0), atLeast("max-batch", int64(s.schedule.maxBatch), 0), atLeast("max-files", int64(s.limits.Files), 1),
 		atLeast("max-sessions", int64(s.limits.Sessions), 1), atLeast("max-pictures", int64(s.limits.Pictures), 1), atLeast("max-media", s.limits.Bytes, 1),
 		atLeast("max-picture", s.limits.Picture, 1), atLeast("window", s.limits.Window, 64<<10),
 		atLeast("max-message", s.limits.Message, 4<<10), atLeast("linger", int64(s.limits.Linger), int64(time.Millisecond)),
@@ -132,18 +131,6 @@ func (s *settings) validate() error {
 		errs = append(errs, oneOf("providers", p, "tensorrt", "cuda", "cpu"))
 	}
 	return errors.Join(errs...)
-}
-
-// instances is how many engines there are to be.
-func (s *settings) instances(provider string) int {
-	switch {
-	case s.engines > 0:
-		return s.engines
-	case provider == "cpu":
-		return max(1, runtime.GOMAXPROCS(0)/s.threads)
-	default:
-		return 1
-	}
 }
 
 func defaultData() string {
