@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -216,6 +217,42 @@ func TestACompleteUploadGoesOnByItself(t *testing.T) {
 		r.feeder.Detach()
 		if _, end := r.finish(); end.Outcome != wire.Done || end.Accounting.Inferred != 50 || end.MediaSHA256 == "" {
 			t.Errorf("end %+v", end)
+		}
+	})
+}
+
+// Records of the form before have one reason of dropping less.
+func TestReplaysOfTheFormBeforeAreUnderstood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLives(t, options{})
+		r := l.next()
+		r.send(video(5))
+		time.Sleep(ms)
+		l.suspend(r)
+		recall := func(change func([]byte) []byte) *session.Past {
+			recs, err := l.store.Read(t.Context(), "s", 0, 100)
+			must(t, err)
+			p, err := session.Recall(t.Context(), uint64(len(recs)), func(_ context.Context, after uint64, limit int) ([]session.Line, error) {
+				lines := make([]session.Line, limit)
+				for i, rec := range recs[after : after+uint64(limit)] {
+					lines[i] = session.Line(rec)
+					lines[i].Replay = change(lines[i].Replay)
+				}
+				return lines, nil
+			})
+			must(t, err)
+			return p
+		}
+		now := recall(func(b []byte) []byte { return b })
+		before := recall(func(b []byte) []byte {
+			if len(b) == 0 {
+				return b
+			}
+			// The form; the event in force, inferred, failed, three reasons; the new one.
+			return slices.Concat([]byte{1}, b[1:7], b[8:])
+		})
+		if !reflect.DeepEqual(now, before) {
+			t.Errorf("%+v, not %+v", before, now)
 		}
 	})
 }
