@@ -171,12 +171,15 @@ func (f *Feeder) end(incomplete *wire.Error) {
 }
 
 // Detach leaves without a word: the session waits for a while for another feeder.
-func (f *Feeder) Detach() {
-	f.in.detach(f)
+func (f *Feeder) Detach() { f.Leave(f.in.s.cfg.Linger) }
+
+// Leave is Detach with less patience, for who is not likely to come back.
+func (f *Feeder) Leave(patience time.Duration) {
+	f.in.detach(f, min(patience, f.in.s.cfg.Linger))
 	f.in.grow()
 }
 
-func (in *input) detach(f *Feeder) {
+func (in *input) detach(f *Feeder, patience time.Duration) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.feeder != f {
@@ -187,7 +190,7 @@ func (in *input) detach(f *Feeder) {
 		return
 	}
 	in.interrupt()
-	in.waitForFeeder()
+	in.waitForFeeder(patience)
 	in.s.notifyChange()
 }
 
@@ -206,16 +209,16 @@ func (in *input) recall(complete bool) {
 		in.end(nil)
 		return
 	}
-	in.waitForFeeder()
+	in.waitForFeeder(in.s.cfg.Linger)
 }
 
 // abandon ends an input to which no feeder came back. A timer that was too late to
 // be stopped belongs to an earlier absence.
-func (in *input) abandon(nth int) {
+func (in *input) abandon(nth int, patience time.Duration) {
 	in.mu.Lock()
 	if in.feeder == nil && in.lingers == nth {
 		in.end(wire.Errorf(wire.UploadIncomplete, "the connection was lost after %d bytes and nobody resumed within %v; results so far are kept",
-			in.s.cfg.Spool.Size(), in.s.cfg.Linger))
+			in.s.cfg.Spool.Size(), patience))
 	}
 	in.mu.Unlock()
 	in.grow()
@@ -223,10 +226,10 @@ func (in *input) abandon(nth int) {
 
 // The following are called with in.mu held.
 
-func (in *input) waitForFeeder() {
+func (in *input) waitForFeeder(patience time.Duration) {
 	in.lingers++
 	nth := in.lingers
-	in.linger = time.AfterFunc(in.s.cfg.Linger, func() { in.abandon(nth) })
+	in.linger = time.AfterFunc(patience, func() { in.abandon(nth, patience) })
 }
 
 func (in *input) end(incomplete *wire.Error) {

@@ -24,6 +24,7 @@ type message struct {
 	Offset     uint64
 	Bytes      int64
 	Session    string
+	Token      string
 	Epoch      string
 	Recovered  bool
 	Frame      int64

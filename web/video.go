@@ -85,9 +85,13 @@ func feed(f *session.Feeder, body io.Reader) {
 	case refused:
 		f.Fail(e)
 	default:
-		f.CutOff("the upload stopped")
+		f.Leave(cutOff)
 	}
 }
+
+// cutOff is how long an upload whose body was cut short waits for somebody who resumes
+// it over a WebSocket: what sends a body seldom can.
+const cutOff = 15 * time.Second
 
 type onlyWriter struct{ io.Writer }
 

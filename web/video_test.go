@@ -3,12 +3,16 @@ package web_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"mime/multipart"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/coder/websocket"
 
 	"detections/hub"
 	"detections/session/wire"
@@ -168,7 +172,7 @@ func TestBadQueries(t *testing.T) {
 
 func TestBodyCutShort(t *testing.T) {
 	t.Parallel()
-	s := newHouse(t, options{})
+	s := newHouse(t, options{limits: hub.Limits{Linger: 100 * time.Millisecond}})
 	up := s.upload("/detect/video")
 	up.send(video(4))
 	in := s.events(up.answer())
@@ -177,7 +181,7 @@ func TestBodyCutShort(t *testing.T) {
 	watcher := s.events(s.get("/detect/stream?session=" + id))
 	up.cancel()
 	end := watcher.untilEnd()
-	if end.Outcome != wire.Failed || end.Code != wire.UploadIncomplete || end.Accounting.Inferred != 4 || !strings.Contains(end.Message, "after 400 bytes; results so far are kept") {
+	if end.Outcome != wire.Failed || end.Code != wire.UploadIncomplete || end.Accounting.Inferred != 4 || !strings.Contains(end.Message, "after 400 bytes and nobody resumed") {
 		t.Errorf("end: %s", end.data)
 	}
 	again := s.events(s.get("/detect/stream?session=" + id))
@@ -185,6 +189,47 @@ func TestBodyCutShort(t *testing.T) {
 		t.Errorf("%d events are kept", len(again.log))
 	}
 	s.works()
+}
+
+func TestBodyCutShortIsResumedOverAWebSocket(t *testing.T) {
+	t.Parallel()
+	s := newHouse(t, options{})
+	up := s.upload("/detect/video")
+	up.send(video(4))
+	in := s.events(up.answer())
+	started := in.until("started", func(m message) bool { return m.Type == wire.TypeStarted })
+	in.until("frame 3", func(m message) bool { return m.Type == wire.TypeDetections && m.Frame == 3 })
+	up.cancel()
+	c, _, err := websocket.Dial(t.Context(), strings.Replace(s.URL, "http", "ws", 1)+"/v1/session", &websocket.DialOptions{Subprotocols: []string{wire.Subprotocol}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.CloseNow() }()
+	say := func(kind websocket.MessageType, p []byte) {
+		t.Helper()
+		if err := c.Write(t.Context(), kind, p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	say(websocket.MessageText, wire.EncodeClient(&wire.Resume{Session: started.Session, Token: started.Token, Epoch: started.Epoch}))
+	say(websocket.MessageBinary, video(3))
+	say(websocket.MessageText, []byte(`{"type":"eof"}`))
+	for {
+		_, text, err := c.Read(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var m message
+		if err := json.Unmarshal(text, &m); err != nil {
+			t.Fatal(err)
+		}
+		if m.Type == wire.TypeEnd {
+			if m.Outcome != wire.Done || m.Accounting.Inferred != 7 {
+				t.Errorf("end: %s", text)
+			}
+			return
+		}
+	}
 }
 
 func TestMediaThatIsRefused(t *testing.T) {
