@@ -66,7 +66,8 @@ func startLocal(ctx context.Context, model string) (*localHub, error) {
 	localDir.Lock()
 	localDir.path = dir
 	localDir.Unlock()
-	s.data, s.annotations = dir, annotations{} // nobody would deliver what is left when the program ends
+	s.data = dir
+	s.annotations = annotations{}        // nobody would deliver what is left when the program ends
 	log := slog.New(slog.DiscardHandler) // clients are told what goes wrong
 	l := &localHub{dir: dir, served: make(chan struct{}), parts: build(s, log)}
 	ctx, l.stop = context.WithCancel(context.WithoutCancel(ctx))

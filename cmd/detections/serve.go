@@ -183,8 +183,10 @@ func (d *doors) drain(s *settings, p *parts, log *slog.Logger) error {
 	begun := time.Now()
 	p.hub.BeginDrain() // not ready
 	time.Sleep(s.drainDelay)
-	err := d.listener.Close() // who comes from now on waits for the next process
-	<-d.served                // whoever was accepted is known to the server
+	err := d.listener.Close()                          // who comes from now on waits for the next process
+	if e := <-d.served; !errors.Is(e, net.ErrClosed) { // whoever was accepted is known to the server
+		err = errors.Join(err, e)
+	}
 	idle := time.After(idle)
 	ctx, cancel := context.WithTimeout(context.Background(), s.drainTimeout)
 	defer cancel()
