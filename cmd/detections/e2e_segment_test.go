@@ -77,7 +77,7 @@ func TestE2ELiveReconnect(t *testing.T) {
 	seen := first.until("detections")
 	last := seen[len(seen)-1]
 	zero := last.PTS - float64(last.Frame)*100 // the file's own
-	_ = first.CloseNow() // abruptly
+	_ = first.CloseNow()                       // abruptly
 
 	second, _ := p.socket(t, fmt.Sprintf(`{"type":"resume","session":%q,"token":%q,"epoch":%q,"offset":%d}`,
 		started.Session, started.Token, started.Epoch, last.Offset))
