@@ -81,7 +81,7 @@ func (b *bench) throughputOnce(ctx context.Context, a *alone, c *clip, r *throug
 	decode, convert := spent/time.Duration(max(1, frames)), a.convert()
 	r.decode.addMS(decode)
 	r.convert.addMS(convert)
-	s, err := b.session(ctx, c)
+	s, err := b.curl(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -166,7 +166,7 @@ func (b *bench) printThroughput(a *alone, r *throughputRun) {
 	for _, l := range a.layouts {
 		rows = append(rows, []string{l.name, r.images[l.name].show("%.1f"), r.cpu[l.name].show("%.2f")})
 	}
-	b.out.table(fmt.Sprintf("THROUGHPUT of one file session, %s over a WebSocket; median of %d [lowest–highest]", throughputClip, b.reps), rows)
+	b.out.table(fmt.Sprintf("THROUGHPUT of one file session, %s uploaded by curl; median of %d [lowest–highest]", throughputClip, b.reps), rows)
 	need := r.decode.median() + r.convert.median() + r.infer.median()
 	b.out.table("  CPU ms per frame", [][]string{
 		{"", "alone", "in the session"},
@@ -175,8 +175,8 @@ func (b *bench) printThroughput(a *alone, r *throughputRun) {
 		{"infer, best of those on all cores", r.infer.show("%.2f"), r.inSitu.show("%.2f") + " wall of a run"},
 		{"hub, all of it", "", r.hub.show("%.2f")},
 		{"hub's own: all − convert − infer", "", r.own.show("%.2f")},
-		{"the client, this process", "", r.client.show("%.2f")},
-		{"others on this machine", "", r.others.show("%.2f")},
+		{"this process", "", r.client.show("%.2f")},
+		{"curl, and others on this machine", "", r.others.show("%.2f")},
 		{"cores without work", "", r.idle.show("%.2f")},
 		{"sum of what it takes; of all cores' time", fmt.Sprintf("%.2f", need), fmt.Sprintf("%.2f", 1000*cores/r.fps.median())},
 	})
@@ -185,7 +185,7 @@ func (b *bench) printThroughput(a *alone, r *throughputRun) {
 		{fmt.Sprintf("possible: %.0f cores / sum alone", cores), fmt.Sprintf("%.1f", 1000*cores/need), "", ""},
 		{"the session", r.fps.show("%.1f"), "", ""},
 		{"ratio", r.ratio.show("%.3f"), fmt.Sprintf("≥ %.2f", throughputTarget), verdict(r.ratio.median() >= throughputTarget)},
-		{"the same of what client and others left of the cores", fmt.Sprintf("%.3f", r.ratio.median()/(1-r.fps.median()*(r.client.median()+r.others.median())/(1000*cores))), "", ""},
+		{"the same of what curl and others left of the cores", fmt.Sprintf("%.3f", r.ratio.median()/(1-r.fps.median()*(r.client.median()+r.others.median())/(1000*cores))), "", ""},
 		{"CPU alone / CPU in the session", r.thrift.show("%.3f"), "", ""},
 		{"hub's allocations per frame", r.mallocs.show("%.0f"), "", ""},
 		{"hub's garbage collections per session", r.collections.show("%.0f"), "", ""},
