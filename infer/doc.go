@@ -8,6 +8,9 @@
 // starts. A [Head] turns raw outputs into candidates, [NMS] keeps the best of
 // those that overlap, and boxes go back to source pixels.
 //
+// [Describe] finds the Head of a model by its [Facts]: one of a dozen families, each
+// one of four kinds of heads with its settings. A [Description] overrides them.
+//
 // The one rule: a frame that was taken is answered by exactly one Done, and its
 // pixels are released as soon as they are in the batch tensor.
 package infer

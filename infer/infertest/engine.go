@@ -8,6 +8,8 @@
 // result belongs to its frame.
 //
 // A run costs [Price] on the clock; in a testing/synctest bubble that takes no time.
+//
+// [Graph] and [Fixed] are small ONNX models for the real engine.
 package infertest
 
 import (
