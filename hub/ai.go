@@ -62,7 +62,9 @@ func (a *AI) Run(ctx context.Context) {
 		a.set(AIStatus{Availability: stage, Percent: percent}, nil)
 	})
 	if err != nil {
-		a.log.Error("no engine", "err", err)
+		if ctx.Err() == nil { // else nobody waits for one any more
+			a.log.Error("no engine", "err", err)
+		}
 		a.set(AIStatus{Availability: Error, Percent: -1, Reason: err.Error()}, nil)
 		return
 	}

@@ -5,6 +5,7 @@ package outboxtest
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -80,8 +81,8 @@ type Service struct {
 	fetches    int
 	deliveries []time.Time
 	events     map[string]*Event
-	order      map[string][]uint64 // by session, as first stored
-	busy       map[string]bool     // sessions with a request under way
+	order      map[string][]uint64        // by session, as first stored
+	busy       map[string]context.Context // sessions with a request under way
 	violations []string
 }
 
@@ -136,8 +137,11 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
 		return
 	}
-	defer s.enter(req.Session)()
+	leave := s.enter(req.Session, r.Context())
 	results := s.store(events)
+	if fault != StoreHang {
+		leave() // the answer may be there before this function has returned
+	}
 	s.after(w, r, fault, results)
 }
 
@@ -214,17 +218,18 @@ func hang(r *http.Request) {
 	panic(http.ErrAbortHandler)
 }
 
-// enter notes that a session has a request under way. More than one is a violation.
-func (s *Service) enter(session string) (leave func()) {
+// enter notes that a session has a request under way, as long as its client waits for
+// the answer. More than one is a violation.
+func (s *Service) enter(session string, asked context.Context) (leave func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.busy[session] {
+	if before := s.busy[session]; before != nil && before.Err() == nil {
 		s.violations = append(s.violations, "two requests of session "+session+" at once")
 	}
 	if s.busy == nil {
-		s.busy = map[string]bool{}
+		s.busy = map[string]context.Context{}
 	}
-	s.busy[session] = true
+	s.busy[session] = asked
 	return func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
