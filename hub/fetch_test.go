@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -185,6 +186,10 @@ func TestMediaIsFetchedOnceAtATime(t *testing.T) {
 func TestFetchesThatCannotBegin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := cinema(9)
+		var fault atomic.Int32
+		var locked atomic.Bool
+		s.MediaFault = func(int) outboxtest.Fault { return outboxtest.Fault(fault.Load()) }
+		s.Tokens = func(string) bool { return !locked.Load() }
 		r := open(t, options{service: s, decoders: kilo, limits: hub.Limits{Bytes: 8000}})
 		if err := r.fetchError("me", "film"); code(err) != wire.TooLarge {
 			t.Errorf("9000 bytes of at most 8000: %v", err)
@@ -195,7 +200,7 @@ func TestFetchesThatCannotBegin(t *testing.T) {
 		if _, err := r.Fetch(t.Context(), "me", wire.Start{Mode: wire.Live, Media: wire.Media{ID: "film"}}); code(err) != wire.BadMessage {
 			t.Errorf("live: %v", err)
 		}
-		s.MediaFault = func(int) outboxtest.Fault { return outboxtest.Hang }
+		fault.Store(int32(outboxtest.Hang))
 		begun := time.Now()
 		if err := r.fetchError("me", "film"); code(err) != wire.Overloaded || time.Since(begun) != 15*time.Second {
 			t.Errorf("no answer: %v after %v", err, time.Since(begun))
@@ -205,7 +210,7 @@ func TestFetchesThatCannotBegin(t *testing.T) {
 		if _, err := r.Fetch(ctx, "me", wire.Start{Media: wire.Media{ID: "film"}}); ctx.Err() == nil || err == nil {
 			t.Errorf("a client that left: %v", err)
 		}
-		s.Tokens = func(string) bool { return false }
+		locked.Store(true)
 		if err := r.fetchError("me", "film"); code(err) != wire.Forbidden {
 			t.Errorf("no right: %v", err)
 		}
