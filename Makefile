@@ -90,6 +90,15 @@ bench: build setup-test ## measure the program, and print a table
 bench-timeline: setup ## measure the store of events, and print tables
 	@$(step) bench-timeline $(env) go run ./cmd/detections-bench --only timeline
 
+.PHONY: bench-batcher
+bench-batcher: setup ## measure the batcher with the real engine, and compare policies in the simulation
+	@$(step) bench-batcher $(env) bash -euo pipefail -c \
+		'go run ./cmd/detections-bench --only batcher; go test -count=1 -run Simulation -v ./infer; go test -run NONE -bench Scheduling ./infer'
+
+.PHONY: docs-scheduling
+docs-scheduling: setup ## draw the distribution of latencies in docs/ anew
+	@$(step) docs-scheduling $(env) env DETECTIONS_SVG='$(CURDIR)/docs/scheduling.svg' go test -count=1 -run SimulationMix ./infer
+
 .PHONY: lint
 lint: setup-test ## golangci-lint, shellcheck, and whether go fix and go mod tidy have something to change
 	@$(step) golangci-lint $(env) $(lint)
