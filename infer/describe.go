@@ -108,8 +108,14 @@ func Picture(f *Facts, d *Description) (in Input, batch int, err error) {
 	if in.Height, err = settle("height", h, d.Input.Height, mh, t); err != nil {
 		return in, 0, err
 	}
+	if t.Shape[0] > maxFixed {
+		return in, 0, fmt.Errorf("input %s takes %d pictures a run, expected at most %d", t, t.Shape[0], maxFixed)
+	}
 	return in, int(max(0, t.Shape[0])), nil
 }
+
+// maxFixed bounds the pictures of a run that a model can demand.
+const maxFixed = 256
 
 // notPictures names the inputs that cannot be filled.
 func notPictures(f *Facts) string {

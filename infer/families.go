@@ -81,6 +81,9 @@ func familyOf(name string) *family {
 func (b *builder) recognise() (*family, []Tensor, error) {
 	if b.d.Head != "" {
 		f := familyOf(b.d.Head)
+		if f == nil {
+			return nil, nil, fmt.Errorf("there is no head %q; expected one of:%s", b.d.Head, familyList())
+		}
 		outputs, err := b.take(f)
 		return f, outputs, err
 	}

@@ -23,9 +23,9 @@ type schema struct {
 // fields are the settings of a part of a description.
 func fields(t reflect.Type) map[string]reflect.Type {
 	all := map[string]reflect.Type{}
-	for i := range t.NumField() {
-		if name := t.Field(i).Tag.Get("json"); name != "" {
-			all[name] = t.Field(i).Type
+	for field := range t.Fields() {
+		if name := field.Tag.Get("json"); name != "" {
+			all[name] = field.Type
 		}
 	}
 	return all

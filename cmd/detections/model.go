@@ -106,4 +106,3 @@ func (o *detectOptions) apart(inputs []string) error {
 	}
 	return nil
 }
-

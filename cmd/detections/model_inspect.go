@@ -74,9 +74,16 @@ func inspect(ctx context.Context, w io.Writer, s *settings, each time.Duration) 
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
+// lines prints lines with a name before each.
+func lines(w io.Writer) func(name, format string, args ...any) {
+	return func(name, format string, args ...any) {
+		fmt.Fprintf(w, "%-12s %s\n", name, fmt.Sprintf(format, args...))
+	}
+}
+
 // sayFacts prints what the file says.
 func sayFacts(w io.Writer, file loader.File, f *infer.Facts) {
-	line := func(name, format string, args ...any) { fmt.Fprintf(w, "%-12s "+format+"\n", append([]any{name}, args...)...) }
+	line := lines(w)
 	line("model", "%s@%s, %s, sha256 %s", file.Name, file.Version, humanize.IBytes(uint64(len(file.Bytes))), file.SHA256)
 	if file.Description != nil {
 		line("description", "%s", file.DescribedBy)
@@ -98,7 +105,7 @@ func sayFacts(w io.Writer, file loader.File, f *infer.Facts) {
 
 // sayModel prints how the program uses the model.
 func sayModel(w io.Writer, m *infer.Model) {
-	line := func(name, format string, args ...any) { fmt.Fprintf(w, "%-12s "+format+"\n", append([]any{name}, args...)...) }
+	line := lines(w)
 	for _, f := range infer.Families() {
 		if f[0] == m.Family {
 			line("head", "%s: %s", f[0], f[1])

@@ -50,6 +50,8 @@ func TestBadModelsAreExplained(t *testing.T) {
 		"two inputs": {change: func(g *infertest.Graph) {
 			g.Inputs = append(g.Inputs, infer.Tensor{Name: "orig_target_sizes", Type: "int64", Shape: []int64{0, 2}})
 		}, want: "expected one input, of pictures [N,3,H,W] or [N,H,W,3]; orig_target_sizes int64 [N,2] cannot be filled"},
+		"huge batches":  {change: func(g *infertest.Graph) { g.Inputs[0].Shape[0] = 1 << 40 }, want: "takes 1099511627776 pictures a run, expected at most 256"},
+		"huge pictures": {change: func(g *infertest.Graph) { g.Inputs[0].Shape[3] = 1 << 40 }, want: "width 2147483647, expected at most 4096"},
 		"grey pictures": {change: func(g *infertest.Graph) { g.Inputs[0].Shape = []int64{0, 1, 64, 64} }, want: "input images float32 [N,1,64,64] has 1 channels, expected 3"},
 		"a list without labels": {
 			change: func(g *infertest.Graph) { *g = infertest.Fixed(images(64), float("o", make([]float32, 600), 100, 6)) },
