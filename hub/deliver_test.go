@@ -112,7 +112,7 @@ func TestWhatIsNotDeliveredOutlivesItsRetention(t *testing.T) {
 			}
 		}
 		w.set(outboxtest.None)
-		time.Sleep(time.Minute + time.Second) // to try again, and to look what is delivered
+		time.Sleep(3 * time.Minute) // to try again, and to look what is delivered
 		for i, c := range all {
 			r.delivered(c, events[i])
 			if r.known(c) {
