@@ -35,7 +35,7 @@ func TestSimulationGreedyNeighbour(t *testing.T) {
 	polite := kind{name: "polite", n: 15, class: infer.Live, period: time.Duration(float64(time.Second) / rate)}
 	idle := simulate(t, load{engine: gpu, kinds: []kind{polite}, lasts: lasting(t, 8*time.Second)}, fair)[0]
 	row(t, "15 polite cameras, %.0f frames/s each: 45 %% of the capacity; without a neighbour p99 %v", rate, idle.p(0.99))
-	row(t, "%-28s %-12s %10s %10s %10s %12s", "neighbour", "policy", "Jain", "p50", "p99", "neighbour/s")
+	row(t, "%-28s %-12s %10s %10s %10s %10s %12s", "neighbour", "policy", "served", "Jain", "p50", "p99", "neighbour/s")
 	for _, greedy := range []kind{
 		{name: "64 uploads of one client", n: 64, sessions: 64, class: infer.File},
 		{name: "64 cameras of one client", n: 64, sessions: 64, class: infer.Live, period: 20 * ms},
@@ -45,9 +45,13 @@ func TestSimulationGreedyNeighbour(t *testing.T) {
 			out := simulate(t, load{engine: gpu, kinds: []kind{polite, greedy}, lasts: lasting(t, 8*time.Second)}, p)
 			o := out[0]
 			_, served := out[1].total()
-			row(t, "%-28s %-12s %10.4f %10v %10v %12.0f", greedy.name, p.name, o.jain(), o.p(0.5).Round(ms/10), o.p(0.99).Round(ms/10), float64(served)/lasting(t, 8*time.Second).Seconds())
+			asked, answered := o.total()
+			row(t, "%-28s %-12s %8.1f %% %10.4f %10v %10v %12.0f", greedy.name, p.name, 100*float64(answered)/float64(asked), o.jain(), o.p(0.5).Round(ms/10), o.p(0.99).Round(ms/10), float64(served)/lasting(t, 8*time.Second).Seconds())
 			if p.name != "fair" {
 				continue
+			}
+			if float64(answered) < 0.97*float64(asked) {
+				t.Errorf("%s: the polite got %d of %d frames", greedy.name, answered, asked)
 			}
 			if o.jain() < 0.99 {
 				t.Errorf("%s: Jain index %.4f over the polite, want 0.99", greedy.name, o.jain())

@@ -3,6 +3,7 @@ package session_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -38,16 +39,30 @@ func live(t *testing.T, random *rand.Rand) {
 		},
 		decoders: sessiontest.Config{Slots: 2 + random.IntN(5), Cost: some(3 * ms)},
 	}
+	hangs := int64(-1)
+	if random.IntN(4) == 0 {
+		hangs = random.Int64N(300)
+	}
 	for range 1 + random.IntN(3) {
 		o.engines = append(o.engines, infertest.Config{
 			Price: infertest.Price{Run: some(20 * ms), Image: some(5 * ms)}, MaxBatch: 1 + random.IntN(4),
 			Before: func(e *infertest.Engine, n int) error {
 				for i := range n {
-					if e.Tag(i)%23 == 5 {
+					switch tag := e.Tag(i); {
+					case tag%23 == 5:
 						return errors.New("cannot take this one")
+					case tag == hangs:
+						time.Sleep(2 * time.Minute) // longer than anybody waits
 					}
 				}
 				return nil
+			},
+			After: func(e *infertest.Engine, n int) {
+				for i := range n {
+					if e.Tag(i)%41 == 7 {
+						e.Output(0, i)[0] = float32(math.NaN())
+					}
+				}
 			},
 		})
 	}
@@ -118,6 +133,7 @@ func live(t *testing.T, random *rand.Rand) {
 	})
 	events, end := r.finish()
 	others.Wait()
+	time.Sleep(3 * time.Minute) // an engine that hung has come back
 	if a := end.Accounting; o.start.Mode == wire.File && a.Dropped["superseded"] != 0 || end.Outcome == wire.Done && a.Dropped["cancelled"] != 0 {
 		t.Errorf("end %+v", end)
 	}

@@ -96,7 +96,6 @@ type feeder struct {
 	mu      sync.Mutex
 	waiting []time.Time // guarded by mu: when the frames that nobody took were ready
 	taken   int         // guarded by mu: not answered
-
 }
 
 // run feeds for a time; funnel, if not nil, takes the frames of all clients in the
