@@ -2,10 +2,10 @@
 // output into detections.
 //
 // A [Model] describes a network; an [Engine] is a model loaded and ready to run,
-// owned by one goroutine, its Runner. The [Batcher] has one ready list and one
-// Runner per Engine. A session has one [Place] in the list whatever its backlog:
-// it queues its readiness, not its pixels, and its frame is taken when a batch
-// starts. A [Head] turns raw outputs into candidates, [NMS] keeps the best of
+// owned by one goroutine, its Runner. The [Batcher] has one ready list, ordered by
+// class and by principal so that nobody starves, and one Runner per Engine. A session
+// has one [Place] in the list whatever its backlog: it queues its readiness, not its
+// pixels, and its frame is taken when a batch starts. A [Head] turns raw outputs into candidates, [NMS] keeps the best of
 // those that overlap, and boxes go back to source pixels.
 //
 // [Describe] finds the Head of a model by its [Facts]: one of a dozen families, each
