@@ -66,22 +66,22 @@ var families = []struct {
 		want: infer.Candidate{X1: 10, Y1: 20, X2: 30, Y2: 40, Score: 0.9, Class: 1},
 	},
 	{
-		// Cell 9 is the second of the second row: its middle is 12, 12. Distances 1, ½, 2
+		// Cell 10 is the third of the second row: its middle is 20, 12. Distances 1, ½, 2
 		// and 3 strides.
 		name: "NanoDet, raw", family: "nanodet-gfl", names: two,
 		graph: infertest.Fixed(images(64), float("output", at(84*34, map[int][]float32{
-			9 * 34: concat([]float32{0, 0.8}, sure(1, 1), sure(0, 1), sure(2, 2), sure(3, 3)),
+			10 * 34: concat([]float32{0, 0.8}, sure(1, 1), sure(0, 1), sure(2, 2), sure(3, 3)),
 		}), 84, 34)),
-		want: infer.Candidate{X1: 4, Y1: 8, X2: 28, Y2: 36, Score: 0.8, Class: 1},
+		want: infer.Candidate{X1: 12, Y1: 8, X2: 36, Y2: 36, Score: 0.8, Class: 1},
 	},
 	{
-		// Four levels: points at the corners of cells. Cell 64+5 is the second of the
-		// second row of those of 16 pixels: 16, 16. Distances 1, ½, 1½ and 2 strides.
+		// Four levels: points at the corners of cells. Cell 64+6 is the third of the
+		// second row of those of 16 pixels: 32, 16. Distances 1, ½, 1½ and 2 strides.
 		name: "NanoDet-Plus, raw", family: "nanodet-gfl", names: two,
 		graph: infertest.Fixed(images(64), float("output", at(85*34, map[int][]float32{
-			69 * 34: concat([]float32{0.7, 0}, sure(1, 1), sure(0, 1), sure(1, 2), sure(2, 2)),
+			70 * 34: concat([]float32{0.7, 0}, sure(1, 1), sure(0, 1), sure(1, 2), sure(2, 2)),
 		}), 85, 34)),
-		want: infer.Candidate{X1: 0, Y1: 8, X2: 40, Y2: 48, Score: 0.7},
+		want: infer.Candidate{X1: 16, Y1: 8, X2: 56, Y2: 48, Score: 0.7},
 	},
 	{
 		name: "YOLOv5", family: "yolov5", names: "{0: 'cat', 1: \"dog's\"}", // 0.8 · 0.75
@@ -101,9 +101,9 @@ var families = []struct {
 		want:  infer.Candidate{X1: 5, Y1: 6, X2: 50, Y2: 60, Score: 0.9, Class: 2},
 	},
 	{
-		// Cell 64+5 is at 1, 1 of those of 16 pixels: centre 24, 20; e^ln2 · 16 wide, e^0 · 16 high.
+		// Cell 64+6 is at 2, 1 of those of 16 pixels: centre 24, 20; e^ln2 · 16 wide, e^0 · 16 high.
 		name: "YOLOX", family: "yolox", description: `{"labels": ["cat", "dog"]}`,
-		graph: infertest.Fixed(images(64), float("output", at(84*7, map[int][]float32{69 * 7: {0.5, 0.25, ln2, 0, 0.5, 0.9, 0.1}}), 84, 7)),
+		graph: infertest.Fixed(images(64), float("output", at(84*7, map[int][]float32{70 * 7: {-0.5, 0.25, ln2, 0, 0.5, 0.9, 0.1}}), 84, 7)),
 		want:  infer.Candidate{X1: 8, Y1: 12, X2: 40, Y2: 28, Score: 0.45},
 	},
 	{
@@ -142,12 +142,12 @@ var families = []struct {
 		want:  infer.Candidate{X1: 4, Y1: 8, X2: 30, Y2: 40, Score: 0.6, Class: 1},
 	},
 	{
-		// 128×128: anchor 34 is the first of two in the second cell of the second row of
-		// 8 pixels: 12, 12.
+		// 128×128: anchor 36 is the first of two in the third cell of the second row of
+		// 8 pixels: 20, 12.
 		name: "MediaPipe's faces", family: "mediapipe", names: "face",
-		graph: infertest.Fixed(images(128), float("regressors", at(896*16, map[int][]float32{34 * 16: {4, -4, 32, 16, 99, 99}}), 896, 16),
-			float("classificators", logits(896, 34, ln9), 896, 1)),
-		want: infer.Candidate{X1: 0, Y1: 0, X2: 32, Y2: 16, Score: 0.9},
+		graph: infertest.Fixed(images(128), float("regressors", at(896*16, map[int][]float32{36 * 16: {4, -4, 32, 16, 99, 99}}), 896, 16),
+			float("classificators", logits(896, 36, ln9), 896, 1)),
+		want: infer.Candidate{X1: 8, Y1: 0, X2: 40, Y2: 16, Score: 0.9},
 	},
 	{
 		// The same with anchors of the description; e^0 / (e^0 + e^-ln3) = ¾.

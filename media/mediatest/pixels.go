@@ -175,6 +175,8 @@ func (s suite) views(t *testing.T) {
 		{Width: 333, Height: 97, Fill: 7},
 		{Width: 3, Height: 5},
 		{Width: 101, Height: 640, Fill: 255},
+		{Width: 200, Height: 90, Fill: 114, Fit: media.Corner},
+		{Width: 90, Height: 200, Fill: 9, Fit: media.Corner},
 	}
 	s.all(t, "frame.png", media.Job{Views: views}, func(f *media.Frame) {
 		for i, v := range views {
