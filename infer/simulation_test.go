@@ -136,6 +136,9 @@ func TestSimulationTuning(t *testing.T) {
 		{"0 ms + 8 ms per image", infertest.Config{Price: infertest.Price{Image: 8 * ms}, MaxBatch: 16}},
 	} {
 		for _, n := range []int{1, 2, 8, 64} {
+			if testing.Short() && n > 8 {
+				continue
+			}
 			l := load{engine: e.Config, lasts: lasts, kinds: []kind{{name: "closed", n: n, class: infer.Image, slots: 1, think: ms}}}
 			_, learned := simulate(t, l, fair)[0].total()
 			p50 := simulate(t, l, fair)[0].p(0.5)

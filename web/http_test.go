@@ -188,7 +188,7 @@ func TestMetrics(t *testing.T) {
 		`detections_frames_total{outcome="failed",reason="engine_error"} 0`, `detections_frames_pending 0`,
 		`detections_undecoded_total{reason="corrupt"} 0`, `detections_undecoded_total{reason="no_keyframe"} 0`,
 		`detections_sessions{state="running"} 0`, `detections_sessions{state="lingering"} 0`, `detections_ai_availability{state="ENABLED"} 1`,
-		`detections_ai_availability{state="ERROR"} 0`, `detections_draining 0`, `detections_ready_list 0`, `detections_run_failures_total 0`,
+		`detections_ai_availability{state="ERROR"} 0`, `detections_draining 0`, `detections_ready_list 0`, `detections_engines{state="stuck"} 0`, `detections_engines{state="working"} 1`, `detections_capacity_images_per_second 0`, `detections_run_failures_total 0`,
 		`detections_result_seconds_count{stage="total"} 0`, `detections_run_seconds_count 0`, `detections_batch_images_count 0`,
 	)
 	s.lines(s.do("POST", "/detect/video?every=2", bytes.NewReader(script("KpxpKpp")), "Accept", "application/x-ndjson"))
