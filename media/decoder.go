@@ -153,8 +153,8 @@ func (u Undecoded) Total() int64 { return u.Corrupt + u.NoKeyframe }
 
 // The kinds of failure of a decoder; an *Error wraps one of them.
 var (
-	ErrUnsupported = errors.New("unsupported media")     // not a container or codec that is offered
-	ErrDecode      = errors.New("decoding failed")       // recognised, but no usable picture in it, or the worker died
+	ErrUnsupported = errors.New("unsupported media") // not a container or codec that is offered
+	ErrDecode      = errors.New("decoding failed")   // recognised, but no usable picture in it, or the worker died
 	ErrCrashed     = fmt.Errorf("%w: its process died", ErrDecode)
 	ErrStalled     = errors.New("decoding stalled")      // no progress although there was input
 	ErrTooLarge    = errors.New("media too large")       // above a limit on pixels, rate, streams or memory

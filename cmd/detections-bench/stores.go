@@ -177,7 +177,7 @@ func (b *bench) restartOnce(ctx context.Context, c *clip, serves, next *sample) 
 		}
 	}
 	_ = h.cmd.Process.Signal(syscall.SIGKILL) // it may be gone
-	_ = <-h.gone                              // killed
+	<-h.gone                                  //nolint:errcheck // it was killed
 	begun := time.Now()
 	h, err = launchHub(ctx, b.options, h.data)
 	if err != nil {
@@ -240,7 +240,7 @@ func (b *bench) takeUpMany(ctx context.Context, taken *sample) error {
 		}
 	}
 	_ = h.cmd.Process.Signal(syscall.SIGKILL) // it may be gone
-	_ = <-h.gone                              // killed
+	<-h.gone                                  //nolint:errcheck // it was killed
 	if h, err = launchHub(ctx, b.options, h.data, limit...); err != nil {
 		return err
 	}
