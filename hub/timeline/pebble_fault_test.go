@@ -18,8 +18,12 @@ import (
 )
 
 func TestAPowerCutKeepsWhatWasPromised(t *testing.T) {
+	seeds := uint64(8)
+	if testing.Short() {
+		seeds = 3
+	}
 	for name, mode := range map[string]Sync{"always": Always, "interval": Interval} {
-		for seed := range uint64(8) {
+		for seed := range seeds {
 			t.Run(fmt.Sprint(name, seed), func(t *testing.T) { powerCut(t, mode, seed) })
 		}
 	}

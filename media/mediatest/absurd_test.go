@@ -96,6 +96,7 @@ func checkAll(t *testing.T, inputs []absurd) {
 }
 
 func TestPicturesOfAbsurdSizeAreDecodedOrTooLarge(t *testing.T) {
+	long(t)
 	const says = "more than 16588800 pixels"
 	side := []byte{0x40, 0, 0x40, 0} // 16384×16384
 	checkAll(t, []absurd{
@@ -113,6 +114,7 @@ func TestPicturesOfAbsurdSizeAreDecodedOrTooLarge(t *testing.T) {
 }
 
 func TestAbsurdTimesAreDecoded(t *testing.T) {
+	long(t)
 	checkAll(t, []absurd{
 		{name: "million-fps.mp4", least: 20, most: 20, step: time.Microsecond},
 		{name: "million-fps.h264", least: 5, most: 5, step: 40 * time.Millisecond}, // not believed
@@ -135,6 +137,7 @@ func TestAbsurdTimesAreDecoded(t *testing.T) {
 }
 
 func TestAbsurdNumbersOfStreamsAreDecodedOrTooLarge(t *testing.T) {
+	long(t)
 	const says = "more than 64 streams"
 	checkAll(t, []absurd{
 		{name: "9-videos.mp4", least: 10, most: 10},
@@ -150,6 +153,7 @@ func TestAbsurdNumbersOfStreamsAreDecodedOrTooLarge(t *testing.T) {
 }
 
 func TestHugeMetadataIsSkipped(t *testing.T) {
+	long(t)
 	huge := make([]byte, 16<<20)
 	comment := box("udta", box("\xa9cmt", huge))
 	checkAll(t, []absurd{
@@ -171,6 +175,7 @@ func TestHugeMetadataIsSkipped(t *testing.T) {
 // TestJoinedVideosAreDecodedAsFarAsTheContainerAllows: streams go on; of a file with
 // an index or header only the first is one.
 func TestJoinedVideosAreDecodedAsFarAsTheContainerAllows(t *testing.T) {
+	long(t)
 	joined := func(a, b string) func(*testing.T) []byte {
 		return func(t *testing.T) []byte { return append(read(t, a), read(t, b)...) }
 	}

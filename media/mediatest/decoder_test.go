@@ -21,6 +21,15 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
+// long leaves a test out of the race lane: what it tests happens in FFmpeg and in
+// other processes, and its bounds of time and memory are those of a plain build.
+func long(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("a long test")
+	}
+}
+
 func TestInProcess(t *testing.T) {
 	mediatest.TestDecoder(t, func(t testing.TB, file *os.File, job media.Job) media.Decoder {
 		d, err := av.Open(file, job)

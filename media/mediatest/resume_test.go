@@ -23,10 +23,12 @@ func inProcess(t testing.TB, file *os.File, job media.Job) media.Decoder {
 }
 
 func TestResumeAfterAnyFrame(t *testing.T) {
+	long(t)
 	mediatest.TestResume(t, inProcess, "open-gop.mp4", media.Sample{}, mediatest.EveryFrame)
 }
 
 func TestResumeWhereverDecodingCanBeginAgain(t *testing.T) {
+	long(t)
 	for i, c := range mediatest.Restarts {
 		mediatest.TestResume(t, inProcess, c.Name, rules[i%len(rules)], mediatest.AroundKeys)
 	}
@@ -37,6 +39,7 @@ func TestResumeWhereverDecodingCanBeginAgain(t *testing.T) {
 }
 
 func TestResumeInEveryContainer(t *testing.T) {
+	long(t)
 	for i, c := range mediatest.Files {
 		if c.Frames > 1 {
 			mediatest.TestResume(t, inProcess, c.Name, rules[i%len(rules)], func(r mediatest.Run) []int { return []int{len(r.Frames) * 3 / 4} })
@@ -45,6 +48,7 @@ func TestResumeInEveryContainer(t *testing.T) {
 }
 
 func TestResumeInProcesses(t *testing.T) {
+	long(t)
 	pool := worker.NewPool(worker.Config{})
 	defer pool.Close()
 	start := func(t testing.TB, file *os.File, job media.Job) media.Decoder {
