@@ -50,7 +50,7 @@ func TestSimulationGreedyNeighbour(t *testing.T) {
 			if p.name != "fair" {
 				continue
 			}
-			if float64(answered) < 0.97*float64(asked) {
+			if float64(answered+polite.n) < 0.97*float64(asked) { // one of each is under way at the end
 				t.Errorf("%s: the polite got %d of %d frames", greedy.name, answered, asked)
 			}
 			if o.jain() < 0.99 {
