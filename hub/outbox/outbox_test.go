@@ -106,7 +106,9 @@ func mixture(t *testing.T, seed uint64) {
 		}
 		time.Sleep(time.Duration(dice.IntN(2000)) * time.Millisecond)
 		if dice.IntN(15) == 0 {
-			r.start() // in the middle of whatever is going on
+			r.crash()       // in the middle of whatever is going on
+			synctest.Wait() // the service sees that the old process is gone before the new one asks
+			r.start()
 		}
 	}
 	for i := range sessions {

@@ -218,23 +218,29 @@ func hang(r *http.Request) {
 	panic(http.ErrAbortHandler)
 }
 
+// noticed is how long the service may take to see that a client has left.
+const noticed = time.Second
+
 // enter notes that a session has a request under way, as long as its client waits for
 // the answer. More than one is a violation.
 func (s *Service) enter(session string, asked context.Context) (leave func()) {
+	asked, leave = context.WithCancel(asked)
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if before := s.busy[session]; before != nil && before.Err() == nil {
-		s.violations = append(s.violations, "two requests of session "+session+" at once")
-	}
+	before := s.busy[session]
 	if s.busy == nil {
 		s.busy = map[string]context.Context{}
 	}
 	s.busy[session] = asked
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.busy, session)
+	s.mu.Unlock()
+	if before == nil {
+		return leave
 	}
+	select {
+	case <-before.Done():
+	case <-time.After(noticed):
+		s.violation("two requests of session %s at once", session)
+	}
+	return leave
 }
 
 // MaxBody is how many bytes a body may have.
