@@ -35,13 +35,15 @@ func (h *Hub) Drain(ctx context.Context) (left Left) {
 	for _, e := range running {
 		select {
 		case <-e.Done():
-			if e.Suspended() {
-				left.Suspended++
-			}
 		case <-ctx.Done():
+		}
+		switch {
+		case !isClosed(e.Done()):
 			left.Suspended++
 			left.Stuck++
 			h.log.Warn("a session did not come to rest", "session", e.ID())
+		case e.Suspended():
+			left.Suspended++
 		}
 	}
 	return left

@@ -98,3 +98,37 @@ func TestDrainGivesUpWaitingAtItsDeadline(t *testing.T) {
 		r.close()
 	})
 }
+
+// slowToCreate is a store in which a new session takes a while.
+type slowToCreate struct{ timeline.Store }
+
+func (s slowToCreate) Create(ctx context.Context, m timeline.Meta) error {
+	time.Sleep(500 * ms)
+	return s.Store.Create(ctx, m)
+}
+
+// A session that was admitted before the hub stops, and is there only while it waits
+// for others to come to rest, is suspended too: or the data directory is not given up.
+func TestASessionThatBeginsDuringTheStopIsSuspended(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := open(t, options{
+			engine: infertest.Config{Price: infertest.Price{Run: time.Second}, MaxBatch: 1}, store: slowToCreate{timeline.NewMemory()},
+		})
+		busy := r.start(wire.Start{})
+		busy.send("K")
+		synctest.Wait()
+		started := make(chan client, 1)
+		go func() { started <- r.start(wire.Start{}) }()
+		time.Sleep(100 * ms)
+		begun := time.Now()
+		must(t, r.Hub.Close())
+		late := <-started
+		if took := time.Since(begun); took > 2*time.Second || !late.Session.Suspended() {
+			t.Errorf("closing took %v, suspended: %v", took, late.Session.Suspended())
+		}
+		busy.Reader.Close()
+		late.Reader.Close()
+		<-r.loaded
+		must(t, r.ai.Close())
+	})
+}

@@ -248,6 +248,9 @@ func (h *Hub) create(ctx context.Context, principal string, o origin) (*entry, e
 		h.keys[e.key] = e.ID()
 	}
 	h.work.Go(e.live)
+	if h.isStopping() { // since it was admitted: nobody else suspends it
+		e.Suspend()
+	}
 	return e.entry, nil
 }
 
