@@ -55,14 +55,11 @@ func (b *bench) curl(ctx context.Context, c *clip) (measured, error) {
 	if !bytes.Contains(text, []byte(`"outcome":"done"`)) {
 		return r, fmt.Errorf("curl: the session did not end well: %.300s", text[max(0, len(text)-300):])
 	}
-	after, err := b.hub.metrics(ctx)
+	grown, err := b.hub.grownSince(ctx, before)
 	if err != nil {
 		return r, err
 	}
-	for k, v := range after {
-		after[k] = v - before[k]
-	}
-	return measured{bytes.Count(text, resultPrefix) - seen, last.since(first), after}, nil
+	return measured{bytes.Count(text, resultPrefix) - seen, last.since(first), grown}, nil
 }
 
 // firstIn waits until the file holds results, and says how many and what was used by then.

@@ -196,3 +196,12 @@ func (h *hub) metrics(ctx context.Context) (map[string]float64, error) {
 	}
 	return all, nil
 }
+
+// grownSince is how much the metrics have grown.
+func (h *hub) grownSince(ctx context.Context, before map[string]float64) (map[string]float64, error) {
+	now, err := h.metrics(ctx)
+	for k := range now {
+		now[k] -= before[k]
+	}
+	return now, err
+}

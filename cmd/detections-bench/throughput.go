@@ -150,14 +150,11 @@ func (b *bench) session(ctx context.Context, c *clip) (measured, error) {
 	if err := errors.Join(<-fed, s.err); err != nil || ended.Outcome != wire.Done || results < 2 {
 		return r, fmt.Errorf("%d results, outcome %q: %w", results, ended.Outcome, err)
 	}
-	after, err := b.hub.metrics(ctx)
+	grown, err := b.hub.grownSince(ctx, before)
 	if err != nil {
 		return r, err
 	}
-	for k, v := range after {
-		after[k] = v - before[k]
-	}
-	return measured{results - 1, last.since(first), after}, nil
+	return measured{results - 1, last.since(first), grown}, nil
 }
 
 func (b *bench) printThroughput(a *alone, r *throughputRun) {
