@@ -161,6 +161,30 @@ func TestE2EDrainSuspends(t *testing.T) {
 	}
 }
 
+// A successor that still gets ready when its predecessor is told to stop, or dies, takes
+// over what that leaves; meanwhile connections wait.
+func TestE2ESuccessorOutlivesItsPredecessor(t *testing.T) {
+	for name, sig := range map[string]syscall.Signal{"stopped": syscall.SIGTERM, "killed": syscall.SIGKILL} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			p := onSamePlace(t, "127.0.0.1:0", dir)
+			p.await("engine ready")
+			s := p.upload("", read(t, "people.mp4")[:400_000])
+			s.untilType("detections")
+			next := run(t, nil, "serve", "--takeover", "--listen", strings.TrimPrefix(p.url, "http://"), "--data", dir, "--providers", "cpu")
+			next.await("getting ready to take over")
+			p.signal(sig)
+			if code := p.exit(); sig == syscall.SIGTERM && code != 0 {
+				t.Errorf("exit status %d", code)
+			}
+			p.curl("-f", "-o", "/dev/null", p.url+"/health") // it waits, and fails the test otherwise
+			if l := next.await("sessions taken up"); l["running"] != 1.0 {
+				t.Errorf("log: %v", l)
+			}
+		})
+	}
+}
+
 func TestE2ESecondSignalEndsAtOnce(t *testing.T) {
 	p := serve(t, "--drain-delay", "1m")
 	s := p.upload("", read(t, "people.mp4")[:400_000])

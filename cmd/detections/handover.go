@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -62,6 +63,10 @@ type handover struct {
 	log    *slog.Logger
 	taken  context.CancelCauseFunc
 	done   chan struct{}
+
+	mu      sync.Mutex
+	stopped bool          // guarded by mu
+	talking *net.UnixConn // guarded by mu: with a successor that gets ready; may be nil
 }
 
 // offerHandover answers successors until closed; taken is called with errTakenOver
@@ -90,17 +95,35 @@ func (h *handover) serve() {
 	defer close(h.done)
 	for {
 		c, err := h.socket.AcceptUnix()
-		if err != nil {
+		if err != nil || !h.begin(c) {
 			return
 		}
-		err = h.talk(c)
-		if err == nil {
+		switch err = h.talk(c); {
+		case err == nil:
 			h.taken(errTakenOver)
-			return // the connection stays open until the process is over
+			return // the connection stays open until the process leaves
+		case h.isStopped():
+			return // it leaves anyway, and the successor sees that
 		}
 		_ = c.Close() // what is wrong is in err
 		h.log.Warn("a handover did not come about", "err", err)
 	}
+}
+
+func (h *handover) begin(c *net.UnixConn) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.talking = c
+	if h.stopped {
+		_ = c.Close() // nothing was said
+	}
+	return !h.stopped
+}
+
+func (h *handover) isStopped() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.stopped
 }
 
 func (h *handover) talk(c *net.UnixConn) error {
@@ -131,8 +154,15 @@ func (h *handover) talk(c *net.UnixConn) error {
 	return nil
 }
 
-// stop takes no more successors.
+// stop takes no more successors. One that still gets ready finds the data directory
+// free when it is.
 func (h *handover) stop() {
+	h.mu.Lock()
+	h.stopped = true
+	if h.talking != nil {
+		_ = h.talking.Close() // that it ends is what it says
+	}
+	h.mu.Unlock()
 	_ = h.socket.Close() // nothing is written to it
 	<-h.done
 }
@@ -195,9 +225,11 @@ func (p *predecessor) listener() (net.Listener, error) {
 	return net.FileListener(file)
 }
 
-// leave tells it to go. Its data directory is free a moment later.
+// leave tells it to go, unless it has gone by itself. Its data directory is free a
+// moment later.
 func (p *predecessor) leave() error {
-	if _, err := p.conn.Write([]byte(goNow)); err != nil {
+	_, err := p.conn.Write([]byte(goNow))
+	if err != nil && !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) {
 		return fmt.Errorf("handover: %w", err)
 	}
 	return nil
