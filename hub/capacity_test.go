@@ -54,7 +54,9 @@ func TestOneClientHasSoManySessions(t *testing.T) {
 func TestFilesWaitForTheirTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := open(t, options{limits: hub.Limits{Files: 1}})
-		first, second, gone, live := r.start(wire.Start{}), r.start(wire.Start{}), r.start(wire.Start{}), r.start(wire.Start{Mode: wire.Live})
+		first := r.start(wire.Start{})
+		synctest.Wait() // it has its turn
+		second, gone, live := r.start(wire.Start{}), r.start(wire.Start{}), r.start(wire.Start{Mode: wire.Live})
 		synctest.Wait()
 		second.upload(video(5))
 		gone.send(video(5))
