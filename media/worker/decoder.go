@@ -62,10 +62,20 @@ type newRule struct {
 
 var _ media.Decoder = (*decoder)(nil)
 
-func newDecoder(p *Pool, proc *process, r *ring, j media.Job) *decoder {
+// moment is a time on the hub's clock and on the one that all processes share.
+type moment struct {
+	at   time.Time
+	mono int64 // CLOCK_MONOTONIC, ns
+}
+
+func now() moment { return moment{time.Now(), monotonic()} }
+
+// newDecoder is the hub's side of a job that a process was given after begun: what the
+// process says of times is held against that.
+func newDecoder(p *Pool, proc *process, r *ring, j media.Job, begun moment) *decoder {
 	d := &decoder{
 		pool: p, proc: proc, ring: r, views: j.Views, log: p.cfg.Log,
-		began: time.Now(), mono: monotonic(), index: -1,
+		began: begun.at, mono: begun.mono, index: -1,
 		wake: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
 	if j.Resume != nil {

@@ -139,11 +139,12 @@ func (p *Pool) begin(ctx context.Context, file *os.File, j media.Job) (*decoder,
 		if proc, err = p.take(ctx); err != nil {
 			break
 		}
+		begun := now()
 		if err := proc.send(b, file, memory); err != nil {
 			p.cfg.Log.Warn("idle decoder process was dead", "how", proc.kill(), "stderr", proc.last.String())
 			continue
 		}
-		d := newDecoder(p, proc, ring, j)
+		d := newDecoder(p, proc, ring, j, begun)
 		if !p.add(d) {
 			d.Close()
 			return nil, errClosed
