@@ -183,7 +183,7 @@ func (h *Hub) runningLocked() int {
 // NotReady says why new work should not be sent here; nothing: it should.
 func (h *Hub) NotReady() []string {
 	var why []string
-	if ai := h.cfg.AI.Status(); ai.Availability != Enabled {
+	if ai := h.cfg.AI.Status(); ai.Availability != Enabled && !h.cfg.AI.sleeps() {
 		why = append(why, strings.TrimSpace("no engine is ready: aiAvailability is "+string(ai.Availability)+" "+ai.Reason))
 	}
 	why = append(why, engineTrouble(h.cfg.AI.Stats())...)

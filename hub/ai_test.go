@@ -3,6 +3,7 @@ package hub_test
 import (
 	"context"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -41,15 +42,18 @@ func TestEngineStages(t *testing.T) {
 			want := []hub.AIStatus{
 				{Availability: hub.None, Percent: -1},
 				{Availability: hub.Converting},
-				{Availability: hub.Converting, Percent: 50},
-				{Availability: hub.Enabled, Percent: 100, Model: infertest.Model().Ref(), Provider: "fake"},
+				{Availability: hub.Converting, Percent: 50, ETA: time.Second},
+				{
+					Availability: hub.Enabled, Percent: 100, Model: infertest.Model().Ref(), Provider: "fake", Precision: "fp32",
+					Providers: []hub.ProviderStatus{{Name: "fake", State: hub.ProviderServing}},
+				},
 			}
 			if fail != nil {
 				want[3] = hub.AIStatus{Availability: hub.Error, Percent: -1, Reason: "no such device"}
 			}
 			for i, w := range want {
 				ready := i == 3 && fail == nil
-				if got := r.AI().Status(); got != w || (r.AI().Model() != nil) != ready || (len(r.NotReady()) == 0) != ready {
+				if got := r.AI().Status(); !reflect.DeepEqual(got, w) || (r.AI().Model() != nil) != ready || (len(r.NotReady()) == 0) != ready {
 					t.Errorf("after %d s: %+v, not ready: %q", i, got, r.NotReady())
 				}
 				time.Sleep(time.Second)

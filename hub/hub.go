@@ -351,7 +351,7 @@ func (h *Hub) attach(ctx context.Context, e *entry, after int64, results wire.Re
 		Type: wire.TypeStarted, Session: e.ID(), Epoch: e.epoch, Offset: from, Recovered: after >= 0,
 		Limits: &wire.StartedLimits{Window: h.limits.Window, Message: h.limits.Message, Bytes: h.limits.Bytes},
 	}
-	if m := h.cfg.AI.Model(); m != nil {
+	if m := cmp.Or(e.Status().Model, h.cfg.AI.Model()); m != nil {
 		a.Started.Model = &wire.StartedModel{ModelRef: wire.ModelRef{Name: m.Name, Version: m.Version}, Labels: m.Labels}
 	}
 	if feed {

@@ -34,6 +34,12 @@ type Identity struct {
 	Description string `json:"description,omitempty"`
 }
 
+// ModelKey tells models apart: by the bytes of the file, and by what overrides them.
+type ModelKey struct{ SHA256, Description string }
+
+// Key is that of the model.
+func (id Identity) Key() ModelKey { return ModelKey{id.Model, id.Description} }
+
 // String is the identity in one word.
 func (id Identity) String() string {
 	s := fmt.Sprintf("%.12s/%s/%s/p%d", id.Model, id.Provider, id.Precision, id.Pipeline)

@@ -25,6 +25,9 @@ type Model struct {
 	Single bool
 }
 
+// Key is what tells it from other models.
+func (m *Model) Key() ModelKey { return ModelKey{m.SHA256, m.Description} }
+
 // Ref is how results name the model: name@version.
 func (m *Model) Ref() string { return m.Name + "@" + m.Version }
 

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"errors"
 	"io"
 
@@ -54,6 +55,10 @@ func (s *Session) decodeSegment() error {
 	for n := 0; ; n++ {
 		before := s.picked()
 		err := s.decodeOnce()
+		if errors.Is(err, errRefit) {
+			n--
+			continue
+		}
 		if inVain++; s.picked() > before {
 			inVain = 1
 		}
@@ -73,14 +78,18 @@ func (s *Session) picked() int64 {
 
 // decodeOnce has one decoder.
 func (s *Session) decodeOnce() error {
-	d, err := s.openDecoder()
+	ctx, stop := context.WithCancelCause(s.ctx)
+	defer stop(nil)
+	d, err := s.openDecoder(func() { stop(errRefit) })
 	if err != nil {
 		return err
 	}
 	defer s.closeDecoder(d)
 	for {
-		out, err := d.Next(s.ctx)
+		out, err := d.Next(ctx)
 		switch {
+		case err != nil && errors.Is(context.Cause(ctx), errRefit):
+			return errRefit
 		case errors.Is(err, io.EOF):
 			s.observe(d.Stats())
 			return nil
@@ -92,7 +101,7 @@ func (s *Session) decodeOnce() error {
 	}
 }
 
-func (s *Session) openDecoder() (media.Decoder, error) {
+func (s *Session) openDecoder(refit func()) (media.Decoder, error) {
 	file, err := s.cfg.Spool.File()
 	if err != nil {
 		return nil, err
@@ -110,7 +119,10 @@ func (s *Session) openDecoder() (media.Decoder, error) {
 		return nil, err
 	}
 	s.mu.Lock()
-	s.decoder, s.state = d, wire.Running
+	s.decoder, s.state, s.refit, s.unfit = d, wire.Running, refit, false
+	if s.model.Input.View() != job.Views[0] { // another model since then
+		s.refitLocked()
+	}
 	if rule := s.settings.sample.Rule(); rule != job.Sample { // changed meanwhile
 		d.Configure(0, rule)
 	}
@@ -125,7 +137,7 @@ func (s *Session) openDecoder() (media.Decoder, error) {
 
 func (s *Session) closeDecoder(d media.Decoder) {
 	s.mu.Lock()
-	s.decoder = nil
+	s.decoder, s.refit = nil, nil
 	s.mu.Unlock()
 	if err := d.Close(); err != nil {
 		s.log.Warn("closing the decoder failed", "err", err)

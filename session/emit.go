@@ -31,7 +31,7 @@ func (s *Session) record(e *entry) error {
 	case e.segment != nil:
 		return s.append(e.segment, s.replayOf(e))
 	}
-	if r := &e.result; r.Err == nil && r.Identity != s.identity {
+	if r := &e.result; r.Err == nil && (r.Identity != s.identity || r.Model.Ref() != s.engine.Ref()) {
 		// Whatever can change a result is an event before that result.
 		s.engine, s.identity = r.Model, r.Identity
 		s.inForce.id = "" // no message asked for it

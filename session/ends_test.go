@@ -11,6 +11,7 @@ import (
 	"detections/infer"
 	"detections/infer/infertest"
 	"detections/media"
+	"detections/session"
 	"detections/session/sessiontest"
 	"detections/session/wire"
 )
@@ -18,8 +19,9 @@ import (
 // inference is an Inference of any behaviour.
 type inference func(ctx context.Context, waiting func()) (*infer.Batcher, error)
 
-func (f inference) Batcher(ctx context.Context, waiting func()) (*infer.Batcher, error) {
-	return f(ctx, waiting)
+func (f inference) Acquire(ctx context.Context, _ session.Want, waiting func(wire.AI)) (*session.Hold, error) {
+	b, err := f(ctx, func() { waiting(wire.AI{Availability: "CONVERTING"}) })
+	return &session.Hold{Batcher: b, Release: func() {}}, err
 }
 
 // never is an engine that never becomes ready.

@@ -109,13 +109,13 @@ func (p *Past) change(l Line) error {
 	return nil
 }
 
-// settings are those in force, with the model's own numbers for the labels.
-func (p *Past) settings(m *infer.Model) (settings, error) {
+// settings are those in force, with the model's own numbers for the labels. It may be
+// another model: the one of then may be gone.
+func (p *Past) settings(m *infer.Model) settings {
 	c := p.configured
 	s := settings{id: c.ID, sample: c.Sample, labels: c.Detect.Labels}
-	set, err := classes(m, c.Detect.Labels)
-	s.detect = &infer.Detect{Threshold: float32(c.Detect.Threshold), IoU: float32(c.Detect.IoU), Classes: set}
-	return s, err
+	s.detect = &infer.Detect{Threshold: float32(c.Detect.Threshold), IoU: float32(c.Detect.IoU)}
+	return s.on(m)
 }
 
 // EndLine is an end event for a session that cannot write it itself.

@@ -45,10 +45,12 @@ type picture struct {
 }
 
 func (p *picture) detect(ctx context.Context, c PictureConfig, sp *spool.Spool) error {
-	b, err := c.Inference.Batcher(ctx, func() {})
+	hold, err := c.Inference.Acquire(ctx, Want{Picture: true}, func(wire.AI) {})
 	if err != nil {
 		return err
 	}
+	defer hold.Release()
+	b := hold.Batcher
 	p.model = b.Model()
 	if p.settings, err = defaults().apply(&wire.Configure{Detect: c.Detect}, p.model); err != nil {
 		return err

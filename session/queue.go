@@ -21,7 +21,7 @@ type entry struct {
 
 	frame  *media.Frame // until it is taken
 	info   media.FrameInfo
-	detect *infer.Detect
+	set    settings
 	taken  bool
 
 	// The answer. dets keeps its memory from frame to frame.
@@ -42,7 +42,7 @@ func (s *Session) put(f *media.Frame) {
 	f.Index += s.first
 	f.Input += s.segment.base
 	e := s.newEntry()
-	e.frame, e.info, e.detect = f, f.FrameInfo, s.settings.detect
+	e.frame, e.info, e.set = f, f.FrameInfo, s.settings
 	s.reached = f.FrameInfo
 	s.queue = append(s.queue, e)
 	s.mailbox = append(s.mailbox, e)
@@ -84,7 +84,7 @@ func (s source) Take() (r infer.Request, more, ok bool) {
 	}
 	e := s.mailbox[0]
 	s.mailbox = slices.Delete(s.mailbox, 0, 1)
-	r = infer.Request{Frame: e.frame, Detect: e.detect}
+	r = infer.Request{Frame: e.frame, Detect: e.set.detect}
 	e.frame, e.taken = nil, true
 	s.inFlight++
 	return r, s.takeable(), true
@@ -125,10 +125,10 @@ func (s source) Done(f media.FrameInfo, r *infer.Result) {
 
 // goOn unlocks s.mu, and asks for a runner if a frame may be taken now.
 func (s *Session) goOn() {
-	again, n := s.takeable(), len(s.mailbox)
+	again, n, place := s.takeable(), len(s.mailbox), s.place
 	s.mu.Unlock()
 	if again {
-		s.place.Ready(n)
+		place.Ready(n)
 	}
 }
 

@@ -123,7 +123,9 @@ func batcher(t *testing.T, engines []infertest.Config) *infer.Batcher {
 // ready is an Inference that never waits.
 type ready struct{ b *infer.Batcher }
 
-func (r ready) Batcher(context.Context, func()) (*infer.Batcher, error) { return r.b, nil }
+func (r ready) Acquire(context.Context, session.Want, func(wire.AI)) (*session.Hold, error) {
+	return &session.Hold{Batcher: r.b, Release: func() {}}, nil
+}
 
 // journal is a timeline that can be slow and can fail.
 type journal struct {

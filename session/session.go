@@ -31,12 +31,6 @@ import (
 	"detections/session/wire"
 )
 
-// Inference gives sessions the batcher.
-type Inference interface {
-	// Batcher waits until an engine is ready. waiting is called once if that takes time.
-	Batcher(ctx context.Context, waiting func()) (*infer.Batcher, error)
-}
-
 // Decoders starts decoders; media/worker's Pool is one.
 type Decoders interface {
 	Start(ctx context.Context, input *os.File, job media.Job) (media.Decoder, error)
@@ -108,7 +102,10 @@ type Session struct {
 	stream   *media.StreamInfo
 	model    *infer.Model // nil: no engine yet
 	place    *infer.Place
+	ai       *wire.AI      // while an engine is waited for
 	decoder  media.Decoder // nil before and after decoding
+	refit    func()        // ends the decoder, which delivers what the model cannot take; nil: none decodes
+	unfit    bool          // refit was called: frames of this decoder are of no use
 	queue    []*entry
 	mailbox  []*entry // entries of queue that no runner has taken
 	spare    []*entry
@@ -139,6 +136,9 @@ type Session struct {
 	configuredAt uint64 // offset of the configured event in force
 	engine       *infer.Model
 	identity     infer.Identity
+
+	// Owned by detect, and by follow while that runs.
+	hold *Hold
 }
 
 // New makes a session; Run runs it.
@@ -201,18 +201,15 @@ func (s *Session) detect() error {
 		}
 		defer leave()
 	}
-	b, err := s.cfg.Inference.Batcher(s.ctx, func() {
-		s.setState(wire.WaitingForEngine)
-		s.markReady() // or an HTTP client would see nothing meanwhile
-	})
-	if err != nil {
+	var err error
+	if s.hold, err = s.cfg.Inference.Acquire(s.ctx, s.want(), s.waitForEngine); err != nil {
 		return err
 	}
-	place, err := s.begin(b)
-	if err != nil {
+	defer func() { s.hold.Release() }() // the last one
+	if err := s.begin(s.hold.Batcher); err != nil {
 		return err
 	}
-	defer place.Leave()
+	defer s.follow()()
 	emitted := make(chan error, 1)
 	go func() { emitted <- s.emit() }()
 	err = s.decode()
@@ -221,7 +218,7 @@ func (s *Session) detect() error {
 }
 
 // begin fixes the configuration of the first frame and takes a place at the batcher.
-func (s *Session) begin(b *infer.Batcher) (*infer.Place, error) {
+func (s *Session) begin(b *infer.Batcher) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	past := s.cfg.Past
@@ -229,17 +226,17 @@ func (s *Session) begin(b *infer.Batcher) (*infer.Place, error) {
 	var set settings
 	var err error
 	if goesOn {
-		set, err = past.settings(b.Model())
+		set = past.settings(b.Model())
 	} else {
 		set, err = s.settings.apply(&wire.Configure{Sample: s.cfg.Start.Sample, Detect: s.cfg.Start.Detect}, b.Model())
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if s.place, err = b.Join(source{s}, s.client()); err != nil {
-		return nil, err
+		return err
 	}
-	s.model, s.engine = b.Model(), b.Model()
+	s.model, s.engine, s.ai = b.Model(), b.Model(), nil
 	if goesOn {
 		// Should the engine be another one, the first result says so.
 		s.settings, s.inForce, s.identity = set, set, past.configured.Engine
@@ -249,14 +246,19 @@ func (s *Session) begin(b *infer.Batcher) (*infer.Place, error) {
 	}
 	s.state = wire.WaitingForBytes
 	s.notify()
-	return s.place, nil
+	return nil
 }
 
 // accept takes one output of the decoder and its counters after it.
 func (s *Session) accept(out media.Output, stats media.DecodeStats) {
 	s.mu.Lock()
-	s.count.decode = s.before.Plus(stats)
 	put := out.Frame != nil
+	if put && s.unfit { // the next decoder delivers it again
+		s.mu.Unlock()
+		out.Frame.Release()
+		return
+	}
+	s.count.decode = s.before.Plus(stats)
 	switch {
 	case put:
 		s.point.at = &out.Frame.Checkpoint

@@ -64,6 +64,23 @@ func (s settings) apply(c *wire.Configure, m *infer.Model) (settings, error) {
 // life of the session goes on with the same number.
 func asTold(v float64) float32 { return float32(math.Round(v*1e4) / 1e4) }
 
+// on are the same settings with another model's numbers for the labels. Of those that
+// it lacks it finds nothing.
+func (s settings) on(m *infer.Model) settings {
+	if len(s.labels) == 0 {
+		return s
+	}
+	d := *s.detect
+	d.Classes = map[int]bool{}
+	for _, l := range s.labels {
+		if c := slices.Index(m.Labels, l); c >= 0 {
+			d.Classes[c] = true
+		}
+	}
+	s.detect = &d
+	return s
+}
+
 // classes are the model's classes with these labels; nil for none: no filter.
 func classes(m *infer.Model, labels []string) (map[int]bool, error) {
 	if len(labels) == 0 {

@@ -17,6 +17,7 @@ type Status struct {
 	Mode       wire.Mode
 	Media      wire.Media
 	State      wire.StateName
+	AI         *wire.AI          // of waiting_for_engine: how far it is
 	Stream     *media.StreamInfo // nil: not recognised yet
 	Model      *infer.Model      // nil: no engine yet
 	Received   int64             // bytes
@@ -43,7 +44,7 @@ func (s *Session) Status() Status {
 	defer s.mu.Unlock()
 	st := Status{
 		ID: s.cfg.ID, Principal: s.cfg.Principal, Created: s.created, Mode: s.mode, Media: s.cfg.Start.Media,
-		State: s.state, Stream: s.stream, Model: s.model, Received: s.received(), Acked: s.acked,
+		State: s.state, AI: s.ai, Stream: s.stream, Model: s.model, Received: s.received(), Acked: s.acked,
 		Offset: s.offset, Accounting: s.accounting(), End: s.end, Percent: -1,
 	}
 	if s.cfg.Spool == nil {

@@ -57,9 +57,20 @@ var Model = sync.OnceValue(func() *infer.Model {
 	}
 })
 
+// Other is another version of the fake network, which sees the same.
+func Other(version string) *infer.Model {
+	m := *Model()
+	sum := sha256.Sum256([]byte("coloured squares " + version))
+	m.Version, m.SHA256 = version, hex.EncodeToString(sum[:])
+	return &m
+}
+
 // model is Model with the input of a configuration.
 func model(c Config) *infer.Model {
 	m := Model()
+	if c.Model != nil {
+		m = c.Model
+	}
 	if c.Type == m.Input.Type && c.Layout == m.Input.Layout {
 		return m
 	}
@@ -79,8 +90,10 @@ type Price struct{ Run, Image time.Duration }
 type Config struct {
 	Price    Price
 	MaxBatch int // 0: 8
-	// Precision is part of the engine's identity; empty: fp32.
-	Precision string
+	// Model is another version of the fake network; nil: Model.
+	Model *infer.Model
+	// Provider and Precision are part of the engine's identity; empty: fake and fp32.
+	Provider, Precision string
 	// Type and Layout are those of the input.
 	Type   infer.Type
 	Layout infer.Layout
@@ -126,7 +139,7 @@ func (e *Engine) Model() *infer.Model { return e.model }
 
 // Identity implements infer.Engine.
 func (e *Engine) Identity() infer.Identity {
-	return infer.Identity{Model: e.model.SHA256, Provider: "fake", Precision: cmp.Or(e.config.Precision, "fp32"), Pipeline: infer.PipelineVersion}
+	return infer.Identity{Model: e.model.SHA256, Provider: cmp.Or(e.config.Provider, "fake"), Precision: cmp.Or(e.config.Precision, "fp32"), Pipeline: infer.PipelineVersion}
 }
 
 // MaxBatch implements infer.Engine.
