@@ -354,7 +354,7 @@ func (t Trial) withDefaults() Trial {
 
 const (
 	trialLeast = 8
-	trialEvery = 100 * time.Millisecond
+	trialEvery = 50 * time.Millisecond
 )
 
 // try watches a version's first frames, and goes back to the former one if too many fail.

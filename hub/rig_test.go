@@ -36,6 +36,7 @@ type options struct {
 	decoders sessiontest.Config
 	engine   infertest.Config
 	load     hub.Load
+	ai       *hub.AI // set: used instead of load
 	service  *outboxtest.Service // nil: there is no Annotations service
 }
 
@@ -66,14 +67,22 @@ func open(t *testing.T, o options) *rig {
 			return infer.NewBatcher(infer.BatcherConfig{Engines: []infer.Engine{infertest.NewEngine(o.engine)}})
 		}
 	}
-	r.ai = hub.NewAI(o.load, nil)
+	if r.ai = o.ai; r.ai == nil {
+		r.ai = hub.NewAI(o.load, nil)
+	}
+	r.options.ai = nil // the next one has its own
 	var err error
 	r.Hub, err = hub.New(hub.Config{
 		Dir: r.dir, Store: func(string) (timeline.Store, error) { return r.store, nil }, Decoders: r.decoders, AI: r.ai, Limits: o.limits,
 		Outbox: r.annotations(),
 	})
 	must(t, err)
-	go func() { defer close(r.loaded); r.ai.Run(t.Context()) }()
+	go func() {
+		defer close(r.loaded)
+		if o.ai == nil {
+			r.ai.Run(t.Context())
+		}
+	}()
 	return r
 }
 
