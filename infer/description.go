@@ -29,6 +29,9 @@ type Description struct {
 	sum string
 }
 
+// Sum is the first 12 hex digits of the SHA-256 of the file.
+func (d *Description) Sum() string { return d.sum }
+
 // InputDescription describes the input.
 type InputDescription struct {
 	Name   string      `json:"name"`

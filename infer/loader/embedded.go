@@ -6,6 +6,7 @@
 package loader
 
 import (
+	"cmp"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
@@ -23,8 +24,16 @@ type File struct {
 	Bytes   []byte // the ONNX file; not to be changed
 	// Description overrides what the file says; nil: there is none.
 	Description *infer.Description
-	DescribedBy string // path of the description
+	DescribedBy string // path or address of the description
+	// Path is where the file is on disk, never to change; empty: it is not, or it may
+	// change there.
+	Path string
+	key  string
 }
+
+// Key tells two models apart that give other results or are shown otherwise: it is the
+// SHA256 of the file, and with a description or classes the sums of those.
+func (f *File) Key() string { return cmp.Or(f.key, f.SHA256) }
 
 const (
 	embeddedName   = "nanodet-g-416"
