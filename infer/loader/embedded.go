@@ -1,5 +1,6 @@
-// Package loader fetches, verifies and stores models. For now there are the model that
-// is embedded in the program, so that it works alone, and files.
+// Package loader fetches, verifies and stores models, and watches for newer versions:
+// [EmbeddedSource], so that the program works alone, files and folders ([Disk]), and the
+// Loader service ([Service]). A [Watcher] follows one of them.
 //
 // The embedded model is NanoDet-g for the 80 classes of COCO; NOTICE says where it
 // comes from and under which licences it is.
