@@ -45,7 +45,7 @@ var ladder = map[string]string{
 
 	"web": "media infer session session/wire session/ws hub hub/outbox prometheus/client_golang",
 
-	"cmd/detections":       "media media/av media/worker infer infer/loader infer/ort session session/wire session/client hub hub/timeline hub/outbox web spf13/cobra vbauerster/mpb lmittmann/tint",
+	"cmd/detections":       "media media/av media/spool media/worker infer infer/loader infer/ort session session/wire session/client hub hub/timeline hub/outbox web spf13/cobra vbauerster/mpb lmittmann/tint",
 	"cmd/detections-bench": "media media/av media/mediatest media/worker media/spool infer infer/loader infer/ort session session/wire hub hub/timeline web coder/websocket",
 }
 

@@ -177,7 +177,7 @@ func (a *AI) Run(ctx context.Context) {
 		if ctx.Err() == nil { // else nobody waits for one any more
 			a.log.Error("no engine", "err", err)
 		}
-		a.fail(err)
+		a.Fail(err)
 		return
 	}
 	d := &deployment{version: &Version{Ref: b.Model().Ref()}}
@@ -199,8 +199,8 @@ func (a *AI) stage(stage Availability, percent float64) {
 	a.notify()
 }
 
-// fail says why there is no engine.
-func (a *AI) fail(err error) {
+// Fail says why there is no engine, if there is none.
+func (a *AI) Fail(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.serving == nil {
@@ -298,6 +298,23 @@ func (a *AI) ready() *infer.Batcher {
 		return nil
 	}
 	return a.serving.now.batcher
+}
+
+// InUse are the models of which there are engines, or that Rollback goes back to.
+func (a *AI) InUse() []infer.ModelKey {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	all := []*deployment{a.serving}
+	if a.former != nil {
+		all = append(all, a.former.d)
+	}
+	var keys []infer.ModelKey
+	for _, d := range append(all, a.kept...) {
+		if d != nil {
+			keys = append(keys, d.key())
+		}
+	}
+	return keys
 }
 
 // Close closes the engines. No session may run any more, nor Deploy.

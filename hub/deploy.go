@@ -57,7 +57,7 @@ func (a *AI) Deploy(ctx context.Context, v *Version, force bool) error {
 	case err == nil || ctx.Err() != nil:
 	case a.ready() == nil:
 		a.log.Error("no engine", "model", v.Ref, "err", err)
-		a.fail(err)
+		a.Fail(err)
 	default:
 		a.log.Error("a version of the model is refused; the one before goes on", "model", v.Ref, "err", err)
 		a.mu.Lock()

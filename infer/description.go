@@ -26,8 +26,12 @@ type Description struct {
 	Input   InputDescription  `json:"input"`
 	Output  OutputDescription `json:"output"`
 
-	sum string
+	text []byte
+	sum  string
 }
+
+// Text is that of the file.
+func (d *Description) Text() []byte { return d.text }
 
 // Sum is the first 12 hex digits of the SHA-256 of the file.
 func (d *Description) Sum() string { return d.sum }
@@ -96,6 +100,7 @@ func ParseDescription(text []byte) (*Description, error) {
 	}
 	sum := sha256.Sum256(text)
 	v.sum = hex.EncodeToString(sum[:])[:12]
+	v.text = bytes.Clone(text)
 	return &v, nil
 }
 

@@ -131,6 +131,15 @@ func (s *Session) Failure() *wire.Error {
 	return &wire.Error{Code: s.end.Code, Message: s.end.Message}
 }
 
+// Told is the state message of the status.
+func (st Status) Told() wire.State {
+	m := wire.State{Type: wire.TypeState, State: st.State}
+	if st.State == wire.WaitingForEngine {
+		m.AI = st.AI
+	}
+	return m
+}
+
 // Progress is the progress message of the status.
 func (st Status) Progress() wire.Progress {
 	p := wire.Progress{Type: wire.TypeProgress, Offset: st.Offset, Bytes: st.Received, Accounting: st.Accounting}

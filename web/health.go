@@ -3,34 +3,25 @@ package web
 import (
 	"net/http"
 
-	"detections/hub"
 	"detections/hub/outbox"
 	"detections/session/wire"
 )
 
 type health struct {
-	Status         string           `json:"status"`
-	AIAvailability hub.Availability `json:"aiAvailability"`
-	Percent        *float64         `json:"percent,omitempty"`
-	Reason         string           `json:"reason,omitempty"`
-	Provider       string           `json:"provider,omitempty"`
-	Model          string           `json:"model,omitempty"`
-	Version        string           `json:"version"`
-	Sessions       int              `json:"sessions"`
-	Draining       bool             `json:"draining"`
+	Status string `json:"status"`
+	modelView
+	Version  string `json:"version"`
+	Sessions int    `json:"sessions"`
+	Draining bool   `json:"draining"`
 	// Annotations is how deliveries go. They make no hub unready: they wait.
 	Annotations *outbox.State `json:"annotations,omitempty"`
 }
 
 // health answers at once, whatever the engine does.
 func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
-	ai := s.hub.AI().Status()
 	h := health{
-		Status: "healthy", AIAvailability: ai.Availability, Reason: ai.Reason, Provider: ai.Provider,
-		Model: ai.Model, Version: s.cfg.Version, Sessions: s.hub.Running(), Draining: s.hub.IsDraining(),
-	}
-	if ai.Percent >= 0 && ai.Availability != hub.Enabled {
-		h.Percent = &ai.Percent
+		Status: "healthy", modelView: viewOf(s.hub.AI().Status()),
+		Version: s.cfg.Version, Sessions: s.hub.Running(), Draining: s.hub.IsDraining(),
 	}
 	if s.cfg.Outbox != nil {
 		h.Annotations = new(s.cfg.Outbox.State())

@@ -100,12 +100,17 @@ var (
 	enginesDesc   = prometheus.NewDesc("detections_engines", "Engines by state: those that work, hang in a run, or fail on every picture.", []string{"state"}, nil)
 	rateDesc      = prometheus.NewDesc("detections_capacity_images_per_second", "What the engines can do, as learned from their runs; 0: not known yet.", nil, nil)
 	aiDesc        = prometheus.NewDesc("detections_ai_availability", "1 for the engine's state.", []string{"state"}, nil)
+	engineDesc    = prometheus.NewDesc("detections_engine_info", "1, with the model and the execution provider that serve as labels.", []string{"model", "provider", "precision"}, nil)
+	providerDesc  = prometheus.NewDesc("detections_provider", "1 for the state of each execution provider of the version that serves.", []string{"provider", "state"}, nil)
+	keptDesc      = prometheus.NewDesc("detections_kept_models", "Earlier versions of the model that sessions still use.", nil, nil)
+	swapsDesc     = prometheus.NewDesc("detections_model_changes_total", "Versions of the model that replaced another, were refused, or were rolled back; and upgrades of engines that were made, or failed.", []string{"change"}, nil)
+	upgradeDesc   = prometheus.NewDesc("detections_upgrade_ratio", "How far better engines are; absent if none are being made or that is not known.", []string{"to"}, nil)
 	drainDesc     = prometheus.NewDesc("detections_draining", "1 while the hub shuts down.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (hubCollector) Describe(c chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{framesDesc, pendingDesc, undecodedDesc, sessionsDesc, readyDesc, idleDesc, enginesDesc, rateDesc, aiDesc, drainDesc} {
+	for _, d := range []*prometheus.Desc{framesDesc, pendingDesc, undecodedDesc, sessionsDesc, readyDesc, idleDesc, enginesDesc, rateDesc, aiDesc, engineDesc, providerDesc, keptDesc, swapsDesc, upgradeDesc, drainDesc} {
 		c <- d
 	}
 }
@@ -140,11 +145,32 @@ func (h hubCollector) Collect(c chan<- prometheus.Metric) {
 	gauge(enginesDesc, float64(s.Batcher.Stuck), "stuck")
 	gauge(enginesDesc, float64(s.Batcher.Failing), "failing")
 	gauge(rateDesc, s.Batcher.Rate)
-	now := h.hub.AI().Status().Availability
-	for _, st := range hub.Availabilities {
-		gauge(aiDesc, oneIf(st == now), string(st))
-	}
+	h.collectAI(counter, gauge)
 	gauge(drainDesc, oneIf(s.Draining))
+}
+
+// collectAI tells how the engines are.
+func (h hubCollector) collectAI(counter func(*prometheus.Desc, int64, ...string), gauge func(*prometheus.Desc, float64, ...string)) {
+	st, swaps := h.hub.AI().Status(), h.hub.AI().SwapCounts()
+	for _, a := range hub.Availabilities {
+		gauge(aiDesc, oneIf(a == st.Availability), string(a))
+	}
+	if st.Model != "" {
+		gauge(engineDesc, 1, st.Model, st.Provider, st.Precision)
+	}
+	for _, p := range st.Providers {
+		gauge(providerDesc, 1, p.Name, string(p.State))
+	}
+	gauge(keptDesc, float64(len(st.Kept)))
+	if u := st.Upgrade; u != nil && u.Percent >= 0 {
+		gauge(upgradeDesc, u.Percent/100, u.To)
+	}
+	for change, n := range map[string]int64{
+		"deployed": swaps.Deployed, "refused": swaps.Refused, "rolled_back": swaps.RolledBack,
+		"upgraded": swaps.Upgraded, "upgrade_failed": swaps.UpgradesFailed,
+	} {
+		counter(swapsDesc, n, change)
+	}
 }
 
 func oneIf(b bool) float64 {

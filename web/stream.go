@@ -24,14 +24,14 @@ func (s *Server) follow(r *http.Request, a *session.Attachment, out *eventWriter
 	defer idle.Stop()
 	progress := time.NewTicker(time.Second)
 	defer progress.Stop()
-	var state wire.StateName
+	var state wire.State
 	var told uint64
 	for over := false; ; {
 		changed := a.Session.Changed() // before looking, so that nothing is missed
 		st := a.Session.Status()
-		if st.State != state && st.State != wire.Ended {
-			state = st.State
-			if err := out.message(wire.TypeState, wire.Encode(wire.State{Type: wire.TypeState, State: state})); err != nil {
+		if now := st.Told(); !now.Same(state) && st.State != wire.Ended {
+			state = now
+			if err := out.message(wire.TypeState, wire.Encode(state)); err != nil {
 				return err
 			}
 		}

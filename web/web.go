@@ -29,6 +29,8 @@ type Config struct {
 	Origins []string
 	// Metrics is served at /metrics; nil: nothing is.
 	Metrics *Metrics
+	// Models changes the version of the model on request; nil: nobody does.
+	Models Models
 	// Outbox delivers to the Annotations service; nil: nothing does.
 	Outbox  Outbox
 	Version string
@@ -96,6 +98,9 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("POST /v1/sessions/{id}/cancel", s.session(s.cancelSession))
 	mux.HandleFunc("GET /v1/sessions/{id}/results", s.session(s.results))
 	mux.HandleFunc("GET /v1/media/{id}", s.session(s.byMedia))
+	mux.HandleFunc("GET /v1/model", s.model(s.showModel))
+	mux.HandleFunc("POST /v1/model", s.model(s.changeModel))
+	mux.HandleFunc("POST /v1/model/rollback", s.model(s.rollBackModel))
 	mux.HandleFunc("GET /v1/outbox", s.outbox(s.showOutbox))
 	mux.HandleFunc("POST /v1/outbox/retry", s.outbox(s.retryOutbox))
 	mux.HandleFunc("POST /v1/outbox/drop", s.outbox(s.dropOutbox))
@@ -154,6 +159,7 @@ GET  /detect/stream  server-sent events of a session (?session=…, ?media=…) 
 GET  /v1/session     WebSocket, subprotocol detections.v1: bytes in, detections out
 GET  /v1/sessions    running and kept sessions; /{id}, /{id}/results?format=csv
 GET  /v1/media       /{sha256}: sessions with results for these bytes
+GET  /v1/model       the model and its engines; POST: look for another version, POST /rollback
 GET  /v1/outbox      deliveries to the Annotations service; POST /retry, /drop {"keys": […]}
 GET  /classes        what can be detected
 GET  /health         GET /livez   GET /readyz   GET /metrics

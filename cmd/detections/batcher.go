@@ -12,15 +12,13 @@ import (
 )
 
 // batcher is what engines of one model are shared by.
-func (s *settings) batcher(engines []infer.Engine, file loader.File, metrics *web.Metrics, log *slog.Logger) infer.BatcherConfig {
+func (s *settings) batcher(engines []infer.Engine, threads int, file loader.File, metrics *web.Metrics, log *slog.Logger) infer.BatcherConfig {
 	model, provider := engines[0].Model(), engines[0].Identity().Provider
 	return infer.BatcherConfig{
 		Engines: engines, MaxBatch: s.schedule.maxBatch, MaxDelay: s.schedule.maxDelay, Shares: infer.Shares(s.schedule.shares),
 		SharedCores: provider == "cpu", Logger: log, OnRun: metrics.ObserveRun,
 		Reopen: func() (infer.Engine, error) {
-			return ort.Open(file.Bytes, model, ort.Options{
-				Providers: []string{provider}, Threads: s.threads, MaxBatch: s.schedule.maxBatch, Logger: log,
-			})
+			return ort.Open(file.Bytes, model, s.engine(provider, threads, log))
 		},
 	}
 }

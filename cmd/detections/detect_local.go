@@ -82,14 +82,14 @@ func startLocal(ctx context.Context, model string) (*localHub, error) {
 		_ = l.server.Serve(door) // it ends when it is closed
 	}()
 	l.client = &http.Client{Transport: &http.Transport{DialContext: door.dial}}
-	l.load(ctx)
+	l.loading.Go(func() { l.deployer.once(ctx) })
 	return l, nil
 }
 
 // ready waits until the engines are loaded.
 func (l *localHub) ready(ctx context.Context) error {
 	select {
-	case <-l.loaded:
+	case <-l.deployer.settled:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}

@@ -17,7 +17,7 @@ func newModel() *cobra.Command {
 		Args:  noArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newModelInspect(), newModelTry(), newModelCalibrate())
+	cmd.AddCommand(newModelInspect(), newModelTry(), newModelCalibrate(), newModelBuild())
 	return cmd
 }
 

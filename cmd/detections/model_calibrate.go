@@ -66,7 +66,7 @@ func calibrate(ctx context.Context, out io.Writer, s *settings) error {
 	if err != nil {
 		return err
 	}
-	cores := runtime.GOMAXPROCS(0)
+	cores := cores()
 	all := layouts(cores)
 	runtime.GOMAXPROCS(2 * cores) // as in the hub, see openEngines
 	rates := make([][]float64, len(all))

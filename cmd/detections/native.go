@@ -10,37 +10,12 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"sync"
 
-	"detections/hub"
 	"detections/infer"
 	"detections/infer/loader"
 	"detections/infer/ort"
-	"detections/web"
 )
-
-// loadEngines opens the model as often as the machine can use it.
-func loadEngines(s *settings, metrics *web.Metrics, log *slog.Logger) hub.Load {
-	return func(ctx context.Context, report func(hub.Availability, float64)) (*infer.Batcher, error) {
-		file, err := s.file()
-		if err != nil {
-			return nil, err
-		}
-		report(hub.Converting, 0)
-		model, err := s.describe(file)
-		if err != nil {
-			return nil, err
-		}
-		engines, err := openEngines(ctx, s, file, model, report, log)
-		if err != nil {
-			return nil, err
-		}
-		b, err := infer.NewBatcher(s.batcher(engines, file, metrics, log))
-		if err != nil {
-			return nil, errors.Join(err, closeAll(engines))
-		}
-		return b, nil
-	}
-}
 
 // file reads the model.
 func (s *settings) file() (loader.File, error) {
@@ -63,35 +38,35 @@ func (s *settings) describe(file loader.File) (*infer.Model, error) {
 	return m, nil
 }
 
-// openEngines opens the first, which tells the provider, and then its twins.
-func openEngines(ctx context.Context, s *settings, file loader.File, m *infer.Model, report func(hub.Availability, float64), log *slog.Logger) ([]infer.Engine, error) {
-	layout, err := s.layout(m.SHA256, runtime.GOMAXPROCS(0))
+// cores is how many processors there are.
+var cores = sync.OnceValue(func() int { return runtime.GOMAXPROCS(0) })
+
+// openEngines opens the model on a provider, as often as the machine can use it.
+func openEngines(ctx context.Context, s *settings, file loader.File, m *infer.Model, provider string, report func(float64), log *slog.Logger) (_ []infer.Engine, threads int, err error) {
+	layout, err := s.layout(m.SHA256, cores())
 	if err != nil {
 		log.Warn("the calibration cannot be used", "err", err)
 	}
-	s.threads = layout.Threads // those that are opened later have as many
-	opts := ort.Options{Providers: s.providers, Threads: s.threads, MaxBatch: s.schedule.maxBatch, Logger: log}
+	n := max(1, s.engines)
+	if provider == "cpu" {
+		n = layout.Engines
+	}
 	var engines []infer.Engine
-	for n := 1; len(engines) < n; {
+	for len(engines) < n {
 		if ctx.Err() != nil {
-			return nil, errors.Join(context.Cause(ctx), closeAll(engines))
+			return nil, 0, errors.Join(context.Cause(ctx), closeAll(engines))
 		}
-		e, err := ort.Open(file.Bytes, m, opts)
+		e, err := ort.Open(file.Bytes, m, s.engine(provider, layout.Threads, log))
 		if err != nil {
-			return nil, errors.Join(err, closeAll(engines))
+			return nil, 0, errors.Join(err, closeAll(engines))
 		}
 		engines = append(engines, e)
-		provider := e.Identity().Provider
-		if n = max(1, s.engines); provider == "cpu" {
-			n = layout.Engines
-		}
-		opts.Providers = []string{provider} // all of the same kind
-		report(hub.Converting, 100*float64(len(engines))/float64(n))
+		report(100 * float64(len(engines)) / float64(n))
 	}
 	// An engine in native code keeps a processor of Go's scheduler to itself until the
 	// runtime's monitor takes it back. With one more for each, nothing waits for that.
-	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + len(engines))
-	return engines, nil
+	runtime.GOMAXPROCS(cores() + n)
+	return engines, layout.Threads, nil
 }
 
 func closeAll(engines []infer.Engine) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"detections/hub"
@@ -17,16 +18,20 @@ import (
 type parts struct {
 	decoders *worker.Pool
 	ai       *hub.AI
+	deployer *deployer
 	hub      *hub.Hub
 	face     *web.Server
 	metrics  *web.Metrics
-	loaded   chan struct{} // closed when the engines are ready or have failed; nil: load was not called
+	loading  sync.WaitGroup
 }
 
 // build makes the parts that need no data directory. The caller closes them.
 func build(s *settings, log *slog.Logger) *parts {
 	m := web.NewMetrics(version)
-	return &parts{decoders: newDecoders(s, log), ai: hub.NewAI(loadEngines(s, m, log), log), metrics: m}
+	p := &parts{decoders: newDecoders(s, log), metrics: m}
+	p.deployer = newDeployer(s, m, p.decoders, log)
+	p.ai = p.deployer.ai
+	return p
 }
 
 // open takes the data directory, waits for it if another process is leaving it, and
@@ -44,7 +49,7 @@ func (p *parts) open(s *settings, store storeOpener, wait time.Duration, log *sl
 		return err
 	}
 	p.metrics.Watch(p.hub)
-	c := web.Config{Hub: p.hub, Hosts: s.hosts, Origins: s.origins, Metrics: p.metrics, Version: version, Logger: log}
+	c := web.Config{Hub: p.hub, Hosts: s.hosts, Origins: s.origins, Metrics: p.metrics, Models: p.deployer, Version: version, Logger: log}
 	if box := p.hub.Outbox(); box != nil {
 		c.Outbox = box // a nil *Outbox would be something
 		p.metrics.WatchOutbox(box)
@@ -73,18 +78,13 @@ func onDisk(s *settings, log *slog.Logger) storeOpener {
 	}
 }
 
-// load opens the engines in the background until the context ends.
-func (p *parts) load(ctx context.Context) {
-	p.loaded = make(chan struct{})
-	go func() { defer close(p.loaded); p.ai.Run(ctx) }()
-}
+// load follows the source of the model in the background until the context ends.
+func (p *parts) load(ctx context.Context) { p.loading.Go(func() { p.deployer.run(ctx) }) }
 
 // close takes the parts apart in the opposite order: sessions, engines, decoders.
 // The context of load must have ended.
 func (p *parts) close() error {
-	if p.loaded != nil {
-		<-p.loaded
-	}
+	p.loading.Wait()
 	var errs []error
 	if p.hub != nil {
 		errs = append(errs, p.hub.Close())

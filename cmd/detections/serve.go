@@ -143,11 +143,11 @@ func (p *parts) succeed(ctx context.Context, before *predecessor, log *slog.Logg
 	}
 	log.Info("getting ready to take over", "pid", before.PID, "version", before.Version)
 	select {
-	case <-p.loaded:
+	case <-p.deployer.settled:
 	case <-ctx.Done():
 		return 0, context.Cause(ctx)
 	}
-	if st := p.ai.Status(); st.Availability != hub.Enabled {
+	if st := p.ai.Status(); st.Availability != hub.Enabled && st.Availability != hub.None {
 		return 0, fmt.Errorf("process %d is not taken over from, because there is no engine: %s", before.PID, st.Reason)
 	}
 	return leaving, before.leave()

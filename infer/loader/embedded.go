@@ -29,7 +29,9 @@ type File struct {
 	// Path is where the file is on disk, never to change; empty: it is not, or it may
 	// change there.
 	Path string
-	key  string
+	// Origin is the path that it was read from; empty: it came from elsewhere.
+	Origin string
+	key    string
 }
 
 // Key tells two models apart that give other results or are shown otherwise: it is the

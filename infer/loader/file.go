@@ -27,7 +27,7 @@ func ReadFile(path string) (File, error) {
 		return File{}, fmt.Errorf("model: %w", err)
 	}
 	sum := sha256.Sum256(b)
-	f := File{Name: strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)), SHA256: hex.EncodeToString(sum[:]), Bytes: b}
+	f := File{Name: strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)), SHA256: hex.EncodeToString(sum[:]), Bytes: b, Origin: path}
 	f.Version = f.SHA256[:12]
 	for _, beside := range descriptions(path) {
 		text, err := read(beside, infer.MaxDescription)

@@ -30,11 +30,12 @@ type Options struct {
 	MaxBatch int
 	// Device is the number of the GPU. Default 0.
 	Device int
-	// Precision is fp32 (default) or, with TensorRT only, fp16.
+	// Precision is fp32 (default) or, with TensorRT only, fp16 or int8.
 	Precision string
-	// Cache is the folder in which TensorRT keeps the engines that it builds, which
-	// takes it minutes. Empty: it builds them again at every start.
-	Cache string
+	// Cache is the folder of the engines that [Build] has built for TensorRT, without
+	// which it is not used. Empty: it builds one at every Open, which takes minutes.
+	Cache    string
+	TensorRT TensorRT
 	// Logger is told what was loaded, and why the providers before it were not.
 	// Default: nobody is told.
 	Logger *slog.Logger
@@ -83,11 +84,7 @@ func Open(model []byte, m *infer.Model, opts Options) (infer.Engine, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	if len(opts.Providers) == 0 {
-		opts.Providers = defaultProviders
-	}
-	opts.Threads = cmp.Or(opts.Threads, 1)
-	opts.Precision = cmp.Or(opts.Precision, "fp32")
+	opts.defaults()
 	if opts.Threads < 0 || opts.MaxBatch < 0 {
 		return nil, fmt.Errorf("open %s: %d threads, batches of %d", m.Ref(), opts.Threads, opts.MaxBatch)
 	}
@@ -106,11 +103,27 @@ func Open(model []byte, m *infer.Model, opts Options) (infer.Engine, error) {
 	return nil, fmt.Errorf("open %s: no execution provider works: %s", m.Ref(), strings.Join(failed, "; "))
 }
 
+func (o *Options) defaults() {
+	if len(o.Providers) == 0 {
+		o.Providers = defaultProviders
+	}
+	o.Threads = cmp.Or(o.Threads, 1)
+	o.Precision = cmp.Or(o.Precision, "fp32")
+}
+
 // open loads a model on one provider.
 func open(model []byte, m *infer.Model, name string, opts Options, log *slog.Logger) (_ *engine, err error) {
 	p, err := newProvider(name, m, &opts)
 	if err != nil {
 		return nil, err
+	}
+	if name == "tensorrt" && opts.Cache != "" {
+		if err := machine.probe(&opts); err != nil { // it loads the libraries, too, on which the key depends
+			return nil, err
+		}
+		if err := p.useBuilt(m, &opts); err != nil {
+			return nil, err
+		}
 	}
 	e := &engine{model: m, identity: infer.Identity{
 		Model: m.SHA256, Provider: name, Precision: opts.Precision, Pipeline: infer.PipelineVersion,

@@ -5,7 +5,6 @@ package ort
 import (
 	"fmt"
 	"log/slog"
-	"os"
 	"strconv"
 
 	onnx "github.com/yalue/onnxruntime_go"
@@ -20,6 +19,7 @@ import (
 type provider struct {
 	options sessionOptions
 	gpu     bool
+	built   []byte // an engine that was built ahead, as an ONNX file; nil: the model itself is loaded
 }
 
 // sessionOptions are the settings of an ONNX Runtime session.
@@ -42,8 +42,8 @@ func newProvider(name string, m *infer.Model, opts *Options) (*provider, error) 
 	if m.Batch > 0 {
 		opts.MaxBatch = m.Batch // it takes nothing else
 	}
-	if opts.Precision != "fp32" && (opts.Precision != "fp16" || name != "tensorrt") {
-		return nil, fmt.Errorf("no precision %s", opts.Precision)
+	if p := opts.Precision; p != "fp32" && (p != "fp16" && p != "int8" || name != "tensorrt") {
+		return nil, fmt.Errorf("no precision %s", p)
 	}
 	device := strconv.Itoa(opts.Device)
 	switch name {
@@ -51,14 +51,11 @@ func newProvider(name string, m *infer.Model, opts *Options) (*provider, error) 
 	case "cuda":
 		p.options.add = append(p.options.add, func(o *onnx.SessionOptions) error { return addCUDA(o, device) })
 	case "tensorrt":
-		settings, err := tensorRTSettings(m, opts, device)
+		settings, err := tensorRTSettings(m, opts)
 		if err != nil {
 			return nil, err
 		}
-		p.options.add = append(p.options.add,
-			func(o *onnx.SessionOptions) error { return addTensorRT(o, settings) },
-			// what TensorRT cannot do is done by CUDA
-			func(o *onnx.SessionOptions) error { return addCUDA(o, device) })
+		p.options.add = append(p.options.add, func(o *onnx.SessionOptions) error { return machine.add(o, settings, device) })
 	default:
 		return nil, fmt.Errorf("no such execution provider; there are %v", defaultProviders)
 	}
@@ -68,6 +65,9 @@ func newProvider(name string, m *infer.Model, opts *Options) (*provider, error) 
 // session loads the model. A GPU is asked to run all of it: ONNX Runtime would
 // else put what the provider cannot do on the CPU and say nothing.
 func (p *provider) session(model []byte, m *infer.Model, log *slog.Logger) (*onnx.DynamicAdvancedSession, error) {
+	if p.built != nil {
+		model = p.built
+	}
 	if !p.gpu {
 		return newSession(model, m, p.options)
 	}
@@ -156,31 +156,4 @@ func addTensorRT(o *onnx.SessionOptions, settings map[string]string) error {
 		return err
 	}
 	return o.AppendExecutionProviderTensorRT(t)
-}
-
-// tensorRTSettings asks for one engine that takes 1 to MaxBatch images and is
-// fastest with MaxBatch.
-func tensorRTSettings(m *infer.Model, opts *Options, device string) (map[string]string, error) {
-	shape := func(n int) string {
-		d := m.Input.Shape(n)
-		return fmt.Sprintf("%s:%dx%dx%dx%d", m.Input.Name, d[0], d[1], d[2], d[3])
-	}
-	s := map[string]string{
-		"device_id":              device,
-		"trt_profile_min_shapes": shape(max(1, m.Batch)),
-		"trt_profile_opt_shapes": shape(opts.MaxBatch),
-		"trt_profile_max_shapes": shape(opts.MaxBatch),
-		"trt_fp16_enable":        "0",
-	}
-	if opts.Precision == "fp16" {
-		s["trt_fp16_enable"] = "1"
-	}
-	if opts.Cache != "" {
-		if err := os.MkdirAll(opts.Cache, 0o700); err != nil {
-			return nil, err
-		}
-		s["trt_engine_cache_enable"], s["trt_engine_cache_path"] = "1", opts.Cache
-		s["trt_timing_cache_enable"], s["trt_timing_cache_path"] = "1", opts.Cache
-	}
-	return s, nil
 }

@@ -21,6 +21,7 @@ const (
 	DecodeFailed      Code = "decode_failed"
 	DecodeStalled     Code = "decode_stalled"
 	HashMismatch      Code = "hash_mismatch"
+	BadModel          Code = "bad_model"
 	UploadIncomplete  Code = "upload_incomplete"
 	Quota             Code = "quota"
 	HeartbeatLost     Code = "heartbeat_lost"
@@ -58,6 +59,7 @@ var Errors = []ErrorInfo{
 	{DecodeFailed, 422, 4502, false, "The format was recognised, but no picture could be decoded, or the decoder process died."},
 	{DecodeStalled, 422, 4502, false, "The decoder made no progress although it had input, and was stopped."},
 	{HashMismatch, 422, 4502, false, "The SHA-256 of the received bytes is not the one that was declared."},
+	{BadModel, 422, 0, false, "The version of the model that was asked for cannot be used. What served before goes on."},
 	{UploadIncomplete, 400, 0, false, "The body or connection ended before the media did. Results so far are kept."},
 	{Quota, 429, 4503, true, "A limit of this client is used up: sessions, bytes beyond the window, requests."},
 	{HeartbeatLost, 0, 4002, true, "Nothing was heard from the client for three heartbeats."},

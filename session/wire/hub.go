@@ -281,6 +281,11 @@ type State struct {
 	AI    *AI       `json:"ai,omitempty"`
 }
 
+// Same says that another state tells nothing else.
+func (s State) Same(o State) bool {
+	return s.State == o.State && bytes.Equal(Encode(s.AI), Encode(o.AI))
+}
+
 // AI is how far the engine is.
 type AI struct {
 	Availability string   `json:"availability"`

@@ -37,7 +37,7 @@ func (c *conn) reply(text []byte) {
 // told is what the client knows of the session's status.
 type told struct {
 	acked  int64
-	state  wire.StateName
+	state  wire.State
 	offset uint64
 	bytes  int64
 }
@@ -109,9 +109,9 @@ func (c *conn) status(known *told) error {
 			return err
 		}
 	}
-	if st.State != known.state && st.State != wire.Ended {
-		known.state = st.State
-		return c.send(wire.Encode(wire.State{Type: wire.TypeState, State: st.State}))
+	if now := st.Told(); !now.Same(known.state) && st.State != wire.Ended {
+		known.state = now
+		return c.send(wire.Encode(now))
 	}
 	return nil
 }

@@ -1,0 +1,189 @@
+//go:build cgo
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"golang.org/x/sys/unix"
+)
+
+// checkTime is how long a model may take to load and run once where it is tried first.
+const checkTime = 2 * time.Minute
+
+// childJob is what a process of its own does with a model: `model build` for one
+// provider. It can crash, hang or take all the memory, and the hub goes on.
+type childJob struct {
+	provider string
+	path     string        // of the model; empty: the embedded one
+	memory   int64         // bytes that it may have; 0: any number
+	limit    time.Duration // how long it may take; 0: as long as it likes
+}
+
+// child does a job, and says what went wrong. report is told how far it is, nil: nobody.
+func (s *settings) child(ctx context.Context, j childJob, report func(percent float64)) error {
+	if j.limit > 0 {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeoutCause(ctx, j.limit, fmt.Errorf("it took longer than %v to load and run once", j.limit))
+		defer stop()
+	}
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", s.childArgs(j)...) //nolint:gosec // G204: this program
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, envName("")) })
+	var said bytes.Buffer
+	cmd.Stderr = &limitedBuffer{&said}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.WaitDelay = time.Second
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	err := s.await(done, j, report)
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return j.explain(err, said.String())
+}
+
+// await waits for the child. How far it is follows from how long it took the last time:
+// the libraries do not tell.
+func (s *settings) await(done <-chan error, j childJob, report func(percent float64)) error {
+	if report == nil {
+		return <-done
+	}
+	begun, tick := time.Now(), time.NewTicker(time.Second)
+	defer tick.Stop()
+	expected := s.buildTime(j.provider)
+	for {
+		select {
+		case err := <-done:
+			if err == nil {
+				s.rememberBuild(j.provider, time.Since(begun))
+			}
+			return err
+		case <-tick.C:
+			percent := -1.0
+			if expected > 0 {
+				percent = min(99, 100*float64(time.Since(begun))/float64(expected))
+			}
+			report(percent)
+		}
+	}
+}
+
+func (s *settings) childArgs(j childJob) []string {
+	args := []string{
+		"model", "build", "--child", "--providers", j.provider, "--data", s.data, "--max-batch", strconv.Itoa(s.schedule.maxBatch),
+		"--memory", strconv.FormatInt(j.memory, 10),
+	}
+	if j.path != "" {
+		args = append(args, "--model", j.path)
+	}
+	if s.ortLibrary != "" {
+		args = append(args, "--ort-library", s.ortLibrary)
+	}
+	return append(args, s.gpu.args()...)
+}
+
+// explain says in words what became of a child.
+func (j childJob) explain(err error, said string) error {
+	words := strings.TrimSpace(said)
+	if i := strings.LastIndex(words, "detections: "); i >= 0 {
+		words = words[i+len("detections: "):]
+	}
+	words, _, _ = strings.Cut(words, "\nTry '")
+	lower := strings.ToLower(said)
+	for _, sign := range []string{"bad_alloc", "out of memory", "cannot allocate memory", "failed to allocate", "bytes of tensor memory"} {
+		if j.memory > 0 && strings.Contains(lower, sign) {
+			return fmt.Errorf("it needs more memory than there is: %s for each engine", humanize.IBytes(uint64(j.memory)))
+		}
+	}
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	if ok && exit.Exited() && exit.ExitCode() == exitFailed && words != "" {
+		return errors.New(words)
+	}
+	if ok {
+		if st, isStatus := exit.Sys().(syscall.WaitStatus); isStatus && st.Signaled() {
+			return fmt.Errorf("it crashed the process that tried it (%s)", st.Signal())
+		}
+	}
+	first, _, _ := strings.Cut(words, "\n")
+	return fmt.Errorf("it crashed the process that tried it (%w): %.200s", err, first)
+}
+
+// limitedBuffer keeps the beginning of what is written.
+type limitedBuffer struct{ *bytes.Buffer }
+
+const maxSaid = 64 << 10
+
+func (b *limitedBuffer) Write(p []byte) (int, error) {
+	b.Buffer.Write(p[:min(len(p), max(0, maxSaid-b.Len()))])
+	return len(p), nil
+}
+
+// beModest is for the process that tries a model: it gives way to others, is the first
+// to go when memory runs out, and may have only so much of it.
+func beModest(memory int64) error {
+	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, 10)
+	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
+		return err
+	}
+	if memory <= 0 {
+		return nil
+	}
+	return unix.Setrlimit(unix.RLIMIT_DATA, &unix.Rlimit{Cur: uint64(memory), Max: uint64(memory)})
+}
+
+// memoryRoom is how much memory there is for new engines, as the machine and the
+// container's limit have it; 0: not known.
+func memoryRoom() int64 {
+	room := int64(0)
+	text, _ := os.ReadFile("/proc/meminfo")
+	for line := range strings.Lines(string(text)) {
+		if kib, ok := strings.CutPrefix(line, "MemAvailable:"); ok {
+			n, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(kib), " kB"), 10, 64)
+			room = n << 10
+		}
+	}
+	number := func(name string) int64 {
+		text, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", name)) //nolint:gosec // G304: names of the kernel
+		n, e := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+		if err != nil || e != nil {
+			return 0
+		}
+		return n
+	}
+	if most := number("memory.max"); most > 0 {
+		room = min(room, most-number("memory.current"))
+	}
+	return max(0, room)
+}
+
+// minRoom is what the process that tries a model gets in any case.
+const minRoom = 256 << 20
+
+// modelRoom is how much memory one engine of a model can have on the processors.
+func (s *settings) modelRoom(sha256 string) int64 {
+	room := memoryRoom()
+	if room == 0 {
+		return 0
+	}
+	l, _ := s.layout(sha256, cores()) // else it is the default
+	return max(minRoom, room*9/10/int64(l.Engines))
+}

@@ -1,0 +1,157 @@
+package loader
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"detections/infer"
+)
+
+// Kept are copies of the versions of a model that were in use, so that a session of an
+// earlier process can go on with the version that it began with, whatever became of the
+// file that it was read from:
+//
+//	<key>/model.onnx   the file
+//	<key>/model.json   its description, if it has one
+//	<key>/kept.json    [label]; missing while it has not served
+//
+// Where the file never changes and is on the same file system, the copy is a link.
+type Kept struct{ dir string }
+
+// label is what the files themselves do not say.
+type label struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	// Model is the key of the model that was recognised in it.
+	Model infer.ModelKey `json:"model"`
+}
+
+// The bounds of what is kept beside what is in use: so many versions, and all younger
+// than that. Sessions end long before.
+const (
+	keptVersions = 4
+	keptTime     = 24 * time.Hour
+)
+
+// NewKept keeps versions in a folder, which need not be there yet.
+func NewKept(dir string) *Kept { return &Kept{dir} }
+
+func (k *Kept) folder(f *File) string { return filepath.Join(k.dir, f.Key()) }
+
+// Keep makes a copy of a version, unless there is one, and gives its path.
+func (k *Kept) Keep(f *File) (path string, err error) {
+	dir := k.folder(f)
+	path = filepath.Join(dir, "model.onnx")
+	if _, err := os.Stat(path); err == nil {
+		now := time.Now()
+		return path, os.Chtimes(dir, now, now)
+	}
+	if err := os.MkdirAll(k.dir, 0o700); err != nil {
+		return "", err
+	}
+	next, err := os.MkdirTemp(k.dir, ".next-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(next) //nolint:errcheck // what is left is collected
+	if f.Path == "" || os.Link(f.Path, filepath.Join(next, "model.onnx")) != nil {
+		err = os.WriteFile(filepath.Join(next, "model.onnx"), f.Bytes, 0o600)
+	}
+	if err == nil && f.Description != nil {
+		err = os.WriteFile(filepath.Join(next, "model.json"), f.Description.Text(), 0o600)
+	}
+	if err != nil {
+		return "", fmt.Errorf("keep model %s: %w", f.Name, err)
+	}
+	if err := os.Rename(next, dir); err != nil {
+		return "", fmt.Errorf("keep model %s: %w", f.Name, err)
+	}
+	return path, nil
+}
+
+// Serves notes that a version that is kept serves, as this model: it can be found.
+func (k *Kept) Serves(f *File, key infer.ModelKey) error {
+	text, err := json.Marshal(label{f.Name, f.Version, key})
+	if err == nil {
+		err = replace(filepath.Join(k.folder(f), "kept.json"), text)
+	}
+	return err
+}
+
+// labels are those of all versions that have served, by their folders.
+func (k *Kept) labels() (map[string]label, error) {
+	paths, err := filepath.Glob(filepath.Join(escape(k.dir), "*", "kept.json"))
+	all := map[string]label{}
+	for _, p := range paths {
+		text, err := os.ReadFile(p) //nolint:gosec // G304: in the folder of the versions
+		if err != nil {
+			return nil, err
+		}
+		var l label
+		if err := json.Unmarshal(text, &l); err != nil {
+			return nil, fmt.Errorf("%s: %w", p, err)
+		}
+		all[filepath.Dir(p)] = l
+	}
+	return all, err
+}
+
+// Find gives a version that was kept, verified anew. fs.ErrNotExist: it was not.
+func (k *Kept) Find(key infer.ModelKey) (File, error) {
+	all, err := k.labels()
+	if err != nil {
+		return File{}, err
+	}
+	for dir, l := range all {
+		if l.Model != key {
+			continue
+		}
+		f, err := ReadFile(filepath.Join(dir, "model.onnx"))
+		if err != nil {
+			return File{}, err
+		}
+		if f.SHA256 != key.SHA256 {
+			return File{}, fmt.Errorf("%s is damaged: its sha256 is %s", dir, f.SHA256)
+		}
+		f.Name, f.Version, f.Path = l.Name, l.Version, filepath.Join(dir, "model.onnx")
+		now := time.Now()
+		return f, os.Chtimes(dir, now, now)
+	}
+	return File{}, fmt.Errorf("model %.12s is not kept: %w", key.SHA256, fs.ErrNotExist)
+}
+
+// Collect removes the oldest versions, but none in use.
+func (k *Kept) Collect(inUse []infer.ModelKey) error {
+	entries, err := os.ReadDir(k.dir)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	labels, err := k.labels()
+	if err != nil {
+		return err
+	}
+	var old []fs.FileInfo
+	for _, e := range entries {
+		used := slices.Contains(inUse, labels[filepath.Join(k.dir, e.Name())].Model)
+		if st, err := e.Info(); err == nil && !used {
+			old = append(old, st)
+		}
+	}
+	slices.SortFunc(old, func(a, b fs.FileInfo) int { return b.ModTime().Compare(a.ModTime()) })
+	var errs []error
+	for _, st := range old[min(len(old), keptVersions):] {
+		if time.Since(st.ModTime()) > keptTime {
+			errs = append(errs, os.RemoveAll(filepath.Join(k.dir, st.Name())))
+		}
+	}
+	return errors.Join(errs...)
+}
