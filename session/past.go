@@ -114,7 +114,7 @@ func (p *Past) settings(m *infer.Model) (settings, error) {
 	c := p.configured
 	s := settings{id: c.ID, sample: c.Sample, labels: c.Detect.Labels}
 	set, err := classes(m, c.Detect.Labels)
-	s.detect = &infer.Detect{Threshold: float32(c.Detect.Threshold), IoU: float32(c.Detect.IoU), Classes: set}
+	s.detect = &infer.Detect{Threshold: float32(c.Detect.Threshold), Asked: c.Detect.Asked, IoU: float32(c.Detect.IoU), Classes: set}
 	return s, err
 }
 

@@ -77,16 +77,20 @@ func (d *disk) Fetch(ctx context.Context, have string, _ func(Progress)) (File, 
 }
 
 func (d *disk) failed(err error) error {
-	reason := Invalid
+	return &Error{Source: d.path, Reason: reasonOf(err), Err: err}
+}
+
+// reasonOf is the reason of an error of a file of the operator's.
+func reasonOf(err error) Reason {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		reason = NotFound
+		return NotFound
 	case errors.Is(err, fs.ErrPermission):
-		reason = Denied
+		return Denied
 	case errors.As(err, new(*fs.PathError)):
-		reason = Storage
+		return Storage
 	}
-	return &Error{Source: d.path, Reason: reason, Err: err}
+	return Invalid
 }
 
 // pause waits, unless ctx ends before.
