@@ -17,6 +17,7 @@ import (
 type ClassList struct {
 	Path string // for people
 	list []ClassInfo
+	text []byte
 	sum  string
 }
 
@@ -42,7 +43,7 @@ var color = regexp.MustCompile(`^#[0-9A-Fa-f]{6}$`)
 // ParseClasses reads classes.json, a list of objects. What does not exist or appears
 // twice is an error. path is for the messages.
 func ParseClasses(text []byte, path string) (*ClassList, error) {
-	c := &ClassList{Path: path}
+	c := &ClassList{Path: path, text: bytes.Clone(text)}
 	if err := c.parse(text); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -168,6 +169,9 @@ func parseClass(d *json.Decoder) (ClassInfo, error) {
 	}
 	return v, nil
 }
+
+// Text is that of the file.
+func (c *ClassList) Text() []byte { return c.text }
 
 // Sum is the first 12 hex digits of the SHA-256 of the file.
 func (c *ClassList) Sum() string { return c.sum }

@@ -18,7 +18,7 @@ type Model struct {
 	// Thresholds are the lowest confidences of the classes, for sessions that ask for
 	// none; nil: DefaultThreshold.
 	Thresholds []float32
-	Input       Input
+	Input      Input
 	// Batch is how many images a run must have; 0: as many as one likes.
 	Batch int
 	// Outputs are in the order in which the head reads them. All dimensions but the

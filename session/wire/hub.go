@@ -143,8 +143,8 @@ type DetectInForce struct {
 	// Asked says that the client asked for Threshold: it holds for all classes, those
 	// with a threshold of their own among them.
 	Asked  bool     `json:"threshold_asked,omitempty"`
-	IoU       Decimal  `json:"iou"`
-	Labels    []string `json:"labels"` // null: all
+	IoU    Decimal  `json:"iou"`
+	Labels []string `json:"labels"` // null: all
 }
 
 // ModelRef names a model.
