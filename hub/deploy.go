@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -139,9 +140,9 @@ func (a *AI) progress(v *Version) func(percent float64) {
 // that can be built is waited for.
 func (a *AI) start(ctx context.Context, d *deployment, report func(float64)) (c *crew, better []Provider, err error) {
 	var missing []Provider
-	var why []string
+	var why reasons
 	failed := func(p Provider, err error) {
-		why = append(why, cmp.Or(p.Name, "engine")+": "+err.Error())
+		why = append(why, reason{p.Name, err.Error()})
 		a.log.Info("execution provider not used", "provider", p.Name, "model", d.version.Ref, "why", err)
 		a.say(d, p.Name, ProviderFailed, err.Error())
 	}
@@ -174,7 +175,24 @@ func (a *AI) start(ctx context.Context, d *deployment, report func(float64)) (c 
 			return nil, nil, context.Cause(ctx)
 		}
 	}
-	return nil, nil, fmt.Errorf("no execution provider works: %s", strings.Join(why, "; "))
+	return nil, nil, why.err()
+}
+
+// reasons are why providers cannot be used.
+type reasons []reason
+
+type reason struct{ provider, why string }
+
+// err says all of them; what holds for all providers is about the model, and said once.
+func (r reasons) err() error {
+	var all []string
+	for _, p := range r {
+		all = append(all, p.provider+": "+p.why)
+	}
+	if !slices.ContainsFunc(r, func(p reason) bool { return p.why != r[0].why }) && len(r) > 0 {
+		return errors.New(r[0].why)
+	}
+	return fmt.Errorf("no execution provider works: %s", strings.Join(all, "; "))
 }
 
 func (p *Provider) isMissing() (bool, error) {

@@ -330,7 +330,7 @@ func TestAVersionThatCannotServeLeavesTheOneBefore(t *testing.T) {
 			t.Error("it was deployed")
 		}
 		st := r.ai.Status()
-		if st.Availability != hub.Enabled || st.Model != "squares@2" || st.Update == nil || st.Update.To != "squares@3" || !strings.Contains(st.Update.Reason, "cpu: NaN") {
+		if st.Availability != hub.Enabled || st.Model != "squares@2" || st.Update == nil || st.Update.To != "squares@3" || !strings.Contains(st.Update.Reason, "NaN") {
 			t.Errorf("status %+v, update %+v", st, st.Update)
 		}
 		if s := r.ai.SwapCounts(); s.Refused != 1 || s.Deployed != 0 {

@@ -26,6 +26,10 @@ type Description struct {
 	Input   InputDescription  `json:"input"`
 	Output  OutputDescription `json:"output"`
 
+	// Classes are those that are listed beside it; nil: they are not. Names that the
+	// description or the file gives must be the same.
+	Classes *ClassList `json:"-"`
+
 	text []byte
 	sum  string
 }

@@ -16,6 +16,7 @@ type Box struct{ X, Y, W, H float32 }
 // Detect is a session's choice of what counts as a detection.
 type Detect struct {
 	Threshold float32      // lowest confidence, 0..1
+	Asked     bool         // the session asked for Threshold: it holds for classes that have one of their own, too
 	IoU       float32      // boxes of a class that overlap more than this are one object, 0..1
 	Classes   map[int]bool // nil: all
 }

@@ -72,7 +72,7 @@ func (s *Session) configured(frame int64) error {
 
 // told is how clients are told of the settings.
 func (set settings) told() wire.DetectInForce {
-	return wire.DetectInForce{Threshold: wire.Decimal(set.detect.Threshold), IoU: wire.Decimal(set.detect.IoU), Labels: set.labels}
+	return wire.DetectInForce{Threshold: wire.Decimal(set.detect.Threshold), Asked: set.detect.Asked, IoU: wire.Decimal(set.detect.IoU), Labels: set.labels}
 }
 
 func (s *Session) detections(e *entry) *wire.Detections {

@@ -114,7 +114,7 @@ func (p *Past) change(l Line) error {
 func (p *Past) settings(m *infer.Model) settings {
 	c := p.configured
 	s := settings{id: c.ID, sample: c.Sample, labels: c.Detect.Labels}
-	s.detect = &infer.Detect{Threshold: float32(c.Detect.Threshold), IoU: float32(c.Detect.IoU)}
+	s.detect = &infer.Detect{Threshold: float32(c.Detect.Threshold), Asked: c.Detect.Asked, IoU: float32(c.Detect.IoU)}
 	return s.on(m)
 }
 

@@ -44,7 +44,7 @@ func (s settings) apply(c *wire.Configure, m *infer.Model) (settings, error) {
 	}
 	d := *s.detect
 	if t := c.Detect.Threshold; t != nil {
-		d.Threshold = asTold(*t)
+		d.Threshold, d.Asked = asTold(*t), true
 	}
 	if i := c.Detect.IoU; i != nil {
 		d.IoU = asTold(*i)

@@ -53,7 +53,7 @@ func newDeployer(s *settings, m *web.Metrics, decoders session.Decoders, log *sl
 		d.wrong = err
 		return d
 	}
-	d.watcher = loader.NewWatcher(loader.WatchConfig{Source: source, Poll: s.modelPoll, File: d.take, State: d.tell})
+	d.watcher = loader.NewWatcher(loader.WatchConfig{Source: source, Poll: s.from.poll, File: d.take, State: d.tell})
 	return d
 }
 
@@ -288,12 +288,13 @@ func (d *deployer) Rollback(ctx context.Context) error {
 // once deploys what the source has now, and does not look again.
 func (d *deployer) once(ctx context.Context) {
 	defer d.settle.Do(func() { close(d.settled) })
-	source, err := d.s.source()
+	f, err := d.s.file(ctx, func(p loader.Progress) {
+		d.ai.TellSource(hub.SourceStatus{Phase: string(loader.Downloading), Percent: p.Percent(), ETA: p.ETA})
+	})
 	if err == nil {
-		var f loader.File
-		if f, err = source.Fetch(ctx, "", nil); err == nil {
-			err = d.deploy(ctx, f, true)
-		}
+		v := d.version(f)
+		v.Check = nil // what is tried is this process
+		err = d.ai.Deploy(ctx, v, true)
 	}
 	if err != nil && ctx.Err() == nil {
 		if e, ok := errors.AsType[*loader.Error](err); ok {
@@ -311,12 +312,4 @@ func (s *settings) engine(provider string, threads int, log *slog.Logger) ort.Op
 	}
 	s.gpu.options(&o, provider)
 	return o
-}
-
-// source is where the model comes from.
-func (s *settings) source() (loader.Source, error) {
-	if s.model == "" {
-		return loader.EmbeddedSource(), nil
-	}
-	return loader.Disk(s.model), nil
 }

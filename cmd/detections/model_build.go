@@ -67,7 +67,7 @@ Exit status: 0 a provider works, 1 none does, 2 the command line makes no sense.
 
 // buildAll makes every provider ready, and tries it.
 func buildAll(ctx context.Context, out io.Writer, s *settings) error {
-	file, err := s.file()
+	file, err := s.file(ctx, nil)
 	if err != nil {
 		return err
 	}

@@ -17,14 +17,6 @@ import (
 	"detections/infer/ort"
 )
 
-// file reads the model.
-func (s *settings) file() (loader.File, error) {
-	if s.model == "" {
-		return loader.Embedded()
-	}
-	return loader.ReadFile(s.model)
-}
-
 // describe loads ONNX Runtime and recognises the model.
 func (s *settings) describe(file loader.File) (*infer.Model, error) {
 	if err := ort.Init(s.ortLibrary); err != nil {

@@ -77,16 +77,23 @@ func (d *disk) Fetch(ctx context.Context, have string, _ func(Progress)) (File, 
 }
 
 func (d *disk) failed(err error) error {
-	reason := Invalid
+	if e, ok := errors.AsType[*fs.PathError](err); ok && e.Path == d.path {
+		return &Error{Source: d.path, Reason: reasonOf(err), Err: e.Err}
+	}
+	return &Error{Source: d.path, Reason: reasonOf(err), Err: err}
+}
+
+// reasonOf is the reason of an error of a file of the operator's.
+func reasonOf(err error) Reason {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		reason = NotFound
+		return NotFound
 	case errors.Is(err, fs.ErrPermission):
-		reason = Denied
+		return Denied
 	case errors.As(err, new(*fs.PathError)):
-		reason = Storage
+		return Storage
 	}
-	return &Error{Source: d.path, Reason: reason, Err: err}
+	return Invalid
 }
 
 // pause waits, unless ctx ends before.
@@ -145,17 +152,17 @@ const maxEntries = 10_000
 func choose(path string) (candidate, error) {
 	st, err := os.Stat(path)
 	if err != nil {
-		return candidate{}, fmt.Errorf("model: %w", err)
+		return candidate{}, err
 	}
 	if !st.IsDir() {
 		return candidate{file: path}, nil
 	}
 	entries, err := os.ReadDir(path)
 	if err != nil {
-		return candidate{}, fmt.Errorf("model: %w", err)
+		return candidate{}, err
 	}
 	if len(entries) > maxEntries {
-		return candidate{}, fmt.Errorf("model: %s has %d entries, expected at most %d", path, len(entries), maxEntries)
+		return candidate{}, fmt.Errorf("%s has %d entries, expected at most %d", path, len(entries), maxEntries)
 	}
 	var best candidate
 	for _, e := range entries {
@@ -184,7 +191,7 @@ func choose(path string) (candidate, error) {
 		}
 	}
 	if best.file == "" {
-		return best, fmt.Errorf("model: expected a file *.onnx in %s or in a folder of it, found none among %d entries: %w", path, len(entries), fs.ErrNotExist)
+		return best, fmt.Errorf("expected a file *.onnx in %s or in a folder of it, found none among %d entries: %w", path, len(entries), fs.ErrNotExist)
 	}
 	return best, nil
 }

@@ -24,7 +24,7 @@ const MaxFile = 2<<30 - 1
 func ReadFile(path string) (File, error) {
 	b, err := read(path, MaxFile)
 	if err != nil {
-		return File{}, fmt.Errorf("model: %w", err)
+		return File{}, err
 	}
 	sum := sha256.Sum256(b)
 	f := File{Name: strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)), SHA256: hex.EncodeToString(sum[:]), Bytes: b, Origin: path}

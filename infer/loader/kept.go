@@ -1,6 +1,7 @@
 package loader
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,7 +19,7 @@ import (
 // file that it was read from:
 //
 //	<key>/model.onnx   the file
-//	<key>/model.json   its description, if it has one
+//	<key>/model.json   its description, and classes.json its classes, if it has some
 //	<key>/kept.json    [label]; missing while it has not served
 //
 // Where the file never changes and is on the same file system, the copy is a link.
@@ -63,8 +64,11 @@ func (k *Kept) Keep(f *File) (path string, err error) {
 	if f.Path == "" || os.Link(f.Path, filepath.Join(next, "model.onnx")) != nil {
 		err = os.WriteFile(filepath.Join(next, "model.onnx"), f.Bytes, 0o600)
 	}
-	if err == nil && f.Description != nil {
-		err = os.WriteFile(filepath.Join(next, "model.json"), f.Description.Text(), 0o600)
+	if d := f.Description; err == nil && d != nil && len(d.Text()) > 0 {
+		err = os.WriteFile(filepath.Join(next, "model.json"), d.Text(), 0o600)
+	}
+	if d := f.Description; err == nil && d != nil && d.Classes != nil {
+		err = os.WriteFile(filepath.Join(next, classesFile), d.Classes.Text(), 0o600)
 	}
 	if err != nil {
 		return "", fmt.Errorf("keep model %s: %w", f.Name, err)
@@ -112,14 +116,15 @@ func (k *Kept) Find(key infer.ModelKey) (File, error) {
 		if l.Model != key {
 			continue
 		}
-		f, err := ReadFile(filepath.Join(dir, "model.onnx"))
+		path := filepath.Join(dir, "model.onnx")
+		f, err := WithClasses(Disk(path), "").Fetch(context.Background(), "", nil)
 		if err != nil {
 			return File{}, err
 		}
 		if f.SHA256 != key.SHA256 {
 			return File{}, fmt.Errorf("%s is damaged: its sha256 is %s", dir, f.SHA256)
 		}
-		f.Name, f.Version, f.Path = l.Name, l.Version, filepath.Join(dir, "model.onnx")
+		f.Name, f.Version, f.Path, f.Origin = l.Name, l.Version, path, ""
 		now := time.Now()
 		return f, os.Chtimes(dir, now, now)
 	}
