@@ -84,7 +84,15 @@ func (a *AI) deploy(ctx context.Context, v *Version, force bool) error {
 	begun := time.Now()
 	a.mu.Lock()
 	why := a.refused[v.ID]
+	same := !force && a.serving != nil && a.serving.version.ID == v.ID
+	if same {
+		a.status.Update = nil
+		a.notify()
+	}
 	a.mu.Unlock()
+	if same {
+		return nil
+	}
 	if why != "" && !force {
 		return fmt.Errorf("it was rolled back: %s", why)
 	}

@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,6 +53,16 @@ type Decoders struct {
 
 	open   atomic.Int64
 	deaths atomic.Int64
+
+	mu    sync.Mutex
+	views []media.View // guarded by mu: what each decoder was to deliver
+}
+
+// Views are what the decoders so far were to deliver.
+func (ds *Decoders) Views() []media.View {
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
+	return slices.Clone(ds.views)
 }
 
 // Open is how many decoders have not been closed.
@@ -82,6 +93,9 @@ func (ds *Decoders) Start(ctx context.Context, input *os.File, job media.Job) (m
 		d.slots = 4
 	}
 	ds.open.Add(1)
+	ds.mu.Lock()
+	ds.views = append(ds.views, job.Views[0])
+	ds.mu.Unlock()
 	return d, nil
 }
 
