@@ -36,7 +36,7 @@ type options struct {
 	decoders sessiontest.Config
 	engine   infertest.Config
 	load     hub.Load
-	ai       *hub.AI // set: used instead of load
+	ai       *hub.AI             // set: used instead of load
 	service  *outboxtest.Service // nil: there is no Annotations service
 }
 

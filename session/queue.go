@@ -19,10 +19,10 @@ type entry struct {
 	change  *change       // set: from here on other settings hold
 	segment *wire.Segment // set: here the input begins anew
 
-	frame  *media.Frame // until it is taken
-	info   media.FrameInfo
-	set    settings
-	taken  bool
+	frame *media.Frame // until it is taken
+	info  media.FrameInfo
+	set   settings
+	taken bool
 
 	// The answer. dets keeps its memory from frame to frame.
 	answered bool

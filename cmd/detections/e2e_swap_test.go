@@ -251,7 +251,9 @@ func TestE2EModelsOfAFolder(t *testing.T) {
 	until("a new version", func(h health) bool { return h.Model == "cats@2" })
 	write(t, filepath.Join(dir, "bad.onnx"), "<html>not found</html>")
 	touch("bad.onnx")
-	h := until("a bad one", func(h health) bool { return h.Update != nil && strings.HasPrefix(h.Update.To, "bad@") && h.Update.Reason != "" })
+	h := until("a bad one", func(h health) bool {
+		return h.Update != nil && strings.HasPrefix(h.Update.To, "bad@") && h.Update.Reason != ""
+	})
 	if h.AIAvailability != "ENABLED" || h.Model != "cats@2" || !strings.Contains(h.Update.Reason, "expected an ONNX model, found a page of HTML") {
 		t.Errorf("health %+v, update %+v", h, h.Update)
 	}

@@ -62,6 +62,7 @@ type engine struct {
 	outputs  []*results
 	max      int     // images of a run
 	batches  []batch // by number of images − 1; of a model that fixes it one only
+	warmth   *warmth // nil: all sizes are warm, or it does not matter
 	closed   bool
 }
 
@@ -145,7 +146,13 @@ func open(model []byte, m *infer.Model, name string, opts Options, log *slog.Log
 	if err := e.allocate(name == "cpu"); err != nil {
 		return nil, err
 	}
-	return e, e.try()
+	if err := e.try(); err != nil {
+		return nil, err
+	}
+	if p.gpu {
+		e.warmUp(log)
+	}
+	return e, nil
 }
 
 // try runs one image of zeros, and then as many images of noise as there can be, and
@@ -248,7 +255,13 @@ func (e *engine) Run(n int) error {
 	if n < 1 || n > e.max {
 		return fmt.Errorf("onnx runtime: run of %d images, at most %d", n, e.max)
 	}
-	b := &e.batches[min(n, len(e.batches))-1]
+	size := n
+	if w := e.warmth; w != nil {
+		w.run.Lock()
+		defer w.run.Unlock()
+		size = w.size(n)
+	}
+	b := &e.batches[min(size, len(e.batches))-1]
 	var err error
 	if b.binding != nil {
 		err = e.session.RunWithBinding(b.binding)
@@ -272,6 +285,9 @@ func (e *engine) Close() error {
 		return nil
 	}
 	e.closed = true
+	if e.warmth != nil {
+		e.warmth.end()
+	}
 	var errs []error
 	for _, b := range e.batches {
 		if b.binding != nil {

@@ -101,6 +101,47 @@ func TestTensorRTIsBuiltAheadAndOnlyLoaded(t *testing.T) {
 	}
 }
 
+// On a GPU, sizes of batch between one and the most warm up while the engine serves; what
+// it says does not depend on that.
+func TestSizesOfBatchWarmUpInTheBackground(t *testing.T) {
+	model, m := must(nanodet()), must(described())
+	standIn(t, model)
+	o := onTensorRT(t, func(o *Options) { o.MaxBatch = 5 })
+	if err := Build(model, m, o); err != nil {
+		t.Fatal(err)
+	}
+	opened, err := Open(model, m, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := opened.(*engine) //nolint:forcetypeassert // what Open gives
+	defer e.Close()
+	var first [][]float32
+	for n := 1; n <= 5; n++ { // some sizes may be cold
+		if err := e.Run(n); err != nil {
+			t.Fatal(err)
+		}
+		first = append(first, slices.Clone(e.Output(0, n-1)))
+	}
+	<-e.warmth.done
+	for n := 1; n <= 5; n++ {
+		if size := e.warmth.size(n); size != n {
+			t.Errorf("%d images are run as %d", n, size)
+		}
+		if err := e.Run(n); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(first[n-1], e.Output(0, n-1)) {
+			t.Errorf("a batch of %d says something else when it is warm", n)
+		}
+	}
+	e.warmth.warm[2].Store(false)
+	e.warmth.warm[3].Store(false)
+	if size := e.warmth.size(3); size != 5 {
+		t.Errorf("3 cold images are run as %d", size)
+	}
+}
+
 // An engine is used for nothing else than it was built for.
 func TestTensorRTBuildsAnewForWhateverChanges(t *testing.T) {
 	model, m := must(nanodet()), must(described())
