@@ -78,6 +78,14 @@ test-chaos: build setup-test ## kill, restart and take over the hub under load: 
 	@$(step) chaos $(env) --test env CHAOS=$(or $(CHAOS),100) CHAOS_CLIENTS=$(or $(CHAOS_CLIENTS),20) \
 		go test -count=1 -v -timeout 60m -run Chaos ./cmd/detections
 
+.PHONY: test-swap
+test-swap: build setup-test ## change the model under load: SWAPS=50 times
+	@$(step) swap $(env) --test env SWAPS=$(or $(SWAPS),50) go test -count=1 -v -timeout 20m -run 'E2ESwaps' ./cmd/detections
+
+.PHONY: gpu-check
+gpu-check: setup-test ## every check that needs a GPU: ORT_LIBRARY=PATH of a build for it
+	@deploy/gpu-check.sh
+
 .PHONY: test-power
 test-power: build setup-test ## cut the power of a file system in a loop device; needs root
 	@$(step) power $(env) --test env CHAOS=$(or $(CHAOS),10) go test -count=1 -v -tags power -run PowerLoss ./cmd/detections
