@@ -36,8 +36,8 @@ const (
 )
 
 // Tracker follows the objects of one video. The zero value is ready for use by one
-// goroutine. What it does depends on nothing but what it was given: boxes count as
-// clients are told of them, in hundredths of a pixel.
+// goroutine. What it does depends on nothing but what it was given: boxes and times count
+// as clients are told of them, in hundredths of a pixel and in microseconds.
 type Tracker struct {
 	tracks []object // in the order in which they began
 	last   int64    // number given
@@ -76,6 +76,7 @@ type pair struct {
 // Update takes in the next frame, at a time of the media: what was detected in it with
 // enough confidence (seen), whose Track is set, and below that (faint).
 func (t *Tracker) Update(at time.Duration, seen, faint []infer.Detection) {
+	at = at.Round(time.Microsecond)
 	t.predict(at)
 	t.seen, t.faint = targets(t.seen[:0], seen), targets(t.faint[:0], faint)
 	t.associate(t.seen, minOverlap, 0, func(*object) bool { return true })
