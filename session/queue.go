@@ -84,7 +84,7 @@ func (s source) Take() (r infer.Request, more, ok bool) {
 	}
 	e := s.mailbox[0]
 	s.mailbox = slices.Delete(s.mailbox, 0, 1)
-	r = infer.Request{Frame: e.frame, Detect: e.set.detect}
+	r = infer.Request{Frame: e.frame, Detect: e.set.search}
 	e.frame, e.taken = nil, true
 	s.inFlight++
 	return r, s.takeable(), true

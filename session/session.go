@@ -136,6 +136,7 @@ type Session struct {
 	configuredAt uint64 // offset of the configured event in force
 	engine       *infer.Model
 	identity     infer.Identity
+	tracking     tracking
 
 	// Owned by detect, and by follow while that runs.
 	hold *Hold
@@ -228,7 +229,7 @@ func (s *Session) begin(b *infer.Batcher) error {
 	if goesOn {
 		set = past.settings(b.Model())
 	} else {
-		set, err = s.settings.apply(&wire.Configure{Sample: s.cfg.Start.Sample, Detect: s.cfg.Start.Detect}, b.Model())
+		set, err = s.settings.apply(asked(s.cfg.Start), b.Model())
 	}
 	if err != nil {
 		return err
