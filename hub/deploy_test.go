@@ -476,3 +476,43 @@ func TestWhoComesEarlyWaitsForATime(t *testing.T) {
 		r.close()
 	})
 }
+
+// Whoever closes the AI does not wait for what is being built.
+func TestClosingDoesNotWaitForABuilder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := &maker{t: t}
+		r := openDeployer(t, hub.AIConfig{}, options{})
+		must(t, r.ai.Deploy(t.Context(), k.slow("1", nil), false))
+		time.Sleep(10 * time.Second)
+		only := k.slow("2", nil)
+		only.Providers = only.Providers[:1]
+		ctx, stop := context.WithCancel(t.Context())
+		deployed := make(chan error, 1)
+		go func() { deployed <- r.ai.Deploy(ctx, only, false) }()
+		time.Sleep(10 * time.Second)
+		begun := time.Now()
+		stop()
+		if err := <-deployed; !errors.Is(err, context.Canceled) {
+			t.Errorf("deployed: %v", err)
+		}
+		r.close()
+		if took := time.Since(begun); took != 0 || k.live() != 0 {
+			t.Errorf("closed after %v, %d engines are open", took, k.live())
+		}
+	})
+}
+
+// What is the newest already is not loaded again.
+func TestTheSameVersionIsNotDeployedTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := &maker{t: t}
+		r := openDeployer(t, hub.AIConfig{}, options{})
+		for _, force := range []bool{false, false, true} {
+			must(t, r.ai.Deploy(t.Context(), k.version("1"), force))
+		}
+		if len(k.engines) != 2 {
+			t.Errorf("%d engines were loaded", len(k.engines))
+		}
+		r.close()
+	})
+}

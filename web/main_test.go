@@ -56,6 +56,7 @@ type options struct {
 	hosts, origins []string
 	load           hub.Load // nil: an engine is ready at once
 	outbox         web.Outbox
+	models         web.Models
 	service        *outboxtest.Service // nil: there is no Annotations service
 }
 
@@ -95,7 +96,7 @@ func newHouse(t *testing.T, o options) *house {
 	if o.outbox != nil {
 		metrics.WatchOutbox(o.outbox)
 	}
-	face, err := web.New(web.Config{Hub: h, Hosts: o.hosts, Origins: o.origins, Metrics: metrics, Outbox: o.outbox, Version: "test"})
+	face, err := web.New(web.Config{Hub: h, Hosts: o.hosts, Origins: o.origins, Metrics: metrics, Outbox: o.outbox, Models: o.models, Version: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}

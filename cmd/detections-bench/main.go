@@ -15,6 +15,7 @@
 //	batcher     the batcher: against its engines alone, fairness, overload, self-tuning
 //	timeline    the store of events: appending, reading from far behind, room on disk
 //	stores      what keeping results on disk costs a session
+//	start       from the start of the program to an engine that serves
 //	restart     from the start of the program to the next result after kill -9
 //	info        memory, latency of pictures, where the time of a result goes
 package main
@@ -67,6 +68,7 @@ type question struct {
 // The order matters: info reads the memory of a hub that has done nothing yet.
 var questions = []question{
 	{name: "info", ask: (*bench).info},
+	{name: "start", ask: (*bench).start},
 	{name: "first", ask: (*bench).first},
 	{name: "media", ask: (*bench).everyMedia},
 	{name: "sampling", ask: (*bench).sampling},
@@ -98,7 +100,7 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.program, "program", "bin/detections", "the program to measure")
 	f.StringVar(&o.library, "ort-library", os.Getenv("ORT_LIBRARY"), "ONNX Runtime; default: $ORT_LIBRARY, else libonnxruntime.so beside the program")
 	f.StringVar(&o.media, "media", os.Getenv("DETECTIONS_TEST_MEDIA"), "`folder` of the test media; default: $DETECTIONS_TEST_MEDIA, which make bench sets")
-	f.StringSliceVar(&o.only, "only", nil, "ask only these `questions`: first, media, sampling, throughput, allocs, info, batcher, timeline, stores, restart")
+	f.StringSliceVar(&o.only, "only", nil, "ask only these `questions`: start, first, media, sampling, throughput, allocs, info, batcher, timeline, stores, restart")
 	f.StringVar(&o.files, "files", "*", "of the table media only the files whose name matches this `pattern`")
 	f.IntVar(&o.reps, "reps", 5, "interleaved repetitions")
 	f.StringSliceVar(&o.args, "serve-arg", nil, "more `arguments` for detections serve")

@@ -297,9 +297,6 @@ func (d *deployer) once(ctx context.Context) {
 		err = d.ai.Deploy(ctx, v, true)
 	}
 	if err != nil && ctx.Err() == nil {
-		if e, ok := errors.AsType[*loader.Error](err); ok {
-			err = e.Err
-		}
 		d.ai.Fail(err)
 	}
 }

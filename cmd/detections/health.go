@@ -75,6 +75,12 @@ func healthLine(h client.Health) string {
 	if h.Percent != nil {
 		fmt.Fprintf(&b, " (%.0f %%)", *h.Percent)
 	}
+	if u := h.Upgrade; u != nil {
+		fmt.Fprintf(&b, ", %s is being built", u.To)
+		if u.Percent != nil {
+			fmt.Fprintf(&b, " (%.0f %%)", *u.Percent)
+		}
+	}
 	fmt.Fprintf(&b, ", %d sessions, version %s", h.Sessions, h.Version)
 	return b.String()
 }

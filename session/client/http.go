@@ -29,12 +29,20 @@ type Health struct {
 	Reason         string   `json:"reason,omitempty"`
 	Provider       string   `json:"provider,omitempty"`
 	Model          string   `json:"model,omitempty"`
-	Version        string   `json:"version"`
+	// Upgrade is said while better engines are made.
+	Upgrade *Upgrade `json:"upgrade,omitempty"`
+	Version string   `json:"version"`
 	Sessions       int      `json:"sessions"`
 	Draining       bool     `json:"draining"`
 	// Ready is the answer of /readyz: new work should be sent here. NotReady says why not.
 	Ready    bool     `json:"ready"`
 	NotReady []string `json:"reasons,omitempty"`
+}
+
+// Upgrade is how far better engines are.
+type Upgrade struct {
+	To      string   `json:"to"`
+	Percent *float64 `json:"percent,omitempty"`
 }
 
 // Health asks the hub how it is. ErrUnreachable, ErrNotAHub.
