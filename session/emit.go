@@ -26,13 +26,16 @@ func (s *Session) emit() (err error) {
 func (s *Session) record(e *entry) error {
 	switch {
 	case e.change != nil:
+		s.tracking.interrupt(s.inForce.track != e.change.settings.track)
 		s.inForce = e.change.settings
 		return s.configured(e.change.from)
 	case e.segment != nil:
+		s.tracking.interrupt(true)
 		return s.append(e.segment, s.replayOf(e))
 	}
 	if r := &e.result; r.Err == nil && r.Identity != s.identity {
 		// Whatever can change a result is an event before that result.
+		s.tracking.interrupt(r.Identity.Model != s.identity.Model)
 		s.engine, s.identity = r.Model, r.Identity
 		s.inForce.id = "" // no message asked for it
 		if err := s.configured(e.info.Index); err != nil {
@@ -53,6 +56,7 @@ func (s *Session) replayOf(e *entry) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := replay{configured: s.configuredAt, count: s.count, at: e.info.Checkpoint}
+	r.track = s.tracking.appendReplay(nil, s.inForce.track && e.result.Err == nil, s.mode == wire.Live)
 	if s.mode == wire.Live {
 		r.at = media.Checkpoint{Index: s.nextIndex() - 1, Stats: s.count.decode}
 	}
@@ -63,8 +67,8 @@ func (s *Session) configured(frame int64) error {
 	set := s.inForce
 	err := s.append(&wire.Configured{
 		ID: set.id, Frame: frame, Mode: s.mode, Sample: set.sample,
-		Detect: set.told(),
-		Model:  wire.ModelRef{Name: s.engine.Name, Version: s.engine.Version}, Engine: s.identity,
+		Detect: set.told(), Track: set.track,
+		Model: wire.ModelRef{Name: s.engine.Name, Version: s.engine.Version}, Engine: s.identity,
 	}, nil)
 	s.configuredAt = s.offset
 	return err
@@ -78,7 +82,7 @@ func (set settings) told() wire.DetectInForce {
 func (s *Session) detections(e *entry) *wire.Detections {
 	m := &wire.Detections{
 		Frame: e.info.Index, PTS: wire.Millis(e.info.PTS), Width: e.info.Width, Height: e.info.Height,
-		Detections: wire.NewDetections(s.engine, e.result.Detections), Model: s.engine.Ref(), Timing: s.timing(e),
+		Detections: wire.NewDetections(s.engine, s.tracking.follow(e, &s.inForce)), Model: s.engine.Ref(), Timing: s.timing(e),
 	}
 	if err := e.result.Err; err != nil {
 		m.Error = &wire.Failure{Code: wire.Internal}

@@ -14,12 +14,12 @@ func (s *Session) Asked() wire.Start { return s.cfg.Start }
 // Identify names everything, beside the media's bytes, that determines the results
 // of a file session.
 func Identify(start wire.Start, m *infer.Model, id infer.Identity) (string, error) {
-	set, err := defaults().apply(&wire.Configure{Sample: start.Sample, Detect: start.Detect}, m)
+	set, err := defaults().apply(asked(start), m)
 	if err != nil {
 		return "", err
 	}
 	c := wire.Configured{
-		Mode: cmp.Or(start.Mode, wire.File), Sample: set.sample, Engine: id,
+		Mode: cmp.Or(start.Mode, wire.File), Sample: set.sample, Engine: id, Track: set.track,
 		Model: wire.ModelRef{Name: m.Name, Version: m.Version}, Detect: set.told(),
 	}
 	return identity(start, c), nil

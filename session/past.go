@@ -23,6 +23,7 @@ type Past struct {
 	inForce    uint64           // its offset
 	point      point            // of the last result
 	count      counts
+	tracking   tracking
 }
 
 // Line is an event of a session's own timeline with what was recorded beside it.
@@ -83,6 +84,9 @@ func (p *Past) result(ctx context.Context, l Line, read func(ctx context.Context
 		return err
 	}
 	p.point.at, p.count = &r.at, r.count
+	if err := p.tracking.recall(ctx, l, &r, read); err != nil {
+		return err
+	}
 	if r.configured == 0 {
 		return errReplay
 	}
@@ -105,6 +109,9 @@ func (p *Past) change(l Line) error {
 	if p.configured != nil && c.Sample.Rule() != p.configured.Sample.Rule() {
 		p.point.from = c.Frame
 	}
+	if p.configured != nil && separates(p.configured, &c) {
+		p.tracking.interrupt(true)
+	}
 	p.configured, p.inForce = &c, l.Offset
 	return nil
 }
@@ -112,9 +119,9 @@ func (p *Past) change(l Line) error {
 // settings are those in force, with the model's own numbers for the labels.
 func (p *Past) settings(m *infer.Model) (settings, error) {
 	c := p.configured
-	s := settings{id: c.ID, sample: c.Sample, labels: c.Detect.Labels}
+	s := settings{id: c.ID, sample: c.Sample, labels: c.Detect.Labels, track: c.Track}
 	set, err := classes(m, c.Detect.Labels)
-	s.detect = &infer.Detect{Threshold: float32(c.Detect.Threshold), Asked: c.Detect.Asked, IoU: float32(c.Detect.IoU), Classes: set}
+	s.look(&infer.Detect{Threshold: float32(c.Detect.Threshold), Asked: c.Detect.Asked, IoU: float32(c.Detect.IoU), Classes: set})
 	return s, err
 }
 
@@ -155,6 +162,8 @@ func (s *Session) received() int64 {
 func (s *Session) recall(p *Past) {
 	s.offset, s.count, s.configuredAt, s.point = p.offset, p.count, p.inForce, p.point
 	s.acked = s.cfg.Spool.Size()
+	s.tracking = p.tracking
+	s.tracking.interrupt(false)
 	if s.mode == wire.Live {
 		s.recallLive(p)
 	}

@@ -42,7 +42,7 @@ func (s *Session) put(f *media.Frame) {
 	f.Index += s.first
 	f.Input += s.segment.base
 	e := s.newEntry()
-	e.frame, e.info, e.detect = f, f.FrameInfo, s.settings.detect
+	e.frame, e.info, e.detect = f, f.FrameInfo, s.settings.search
 	s.reached = f.FrameInfo
 	s.queue = append(s.queue, e)
 	s.mailbox = append(s.mailbox, e)

@@ -12,16 +12,18 @@ import (
 type replay struct {
 	configured uint64 // offset of the configured event in force
 	count      counts // of this result and those before it; without decode
+	track      []byte // of the tracker; empty: objects are not followed
 	at         media.Checkpoint
 }
 
-// replayForm is the first byte of an encoded replay. In the form before it there was
-// one reason less.
+// The first byte of an encoded replay says its form. Form 2 had nothing of the tracker,
+// form 1 one reason less, too.
 const (
-	replayForm  = 2
-	formerForm  = 1
-	endForm     = 1
-	formerLacks = 1 // numbers
+	replayForm = 3
+	form2      = 2
+	form1      = 1
+	endForm    = 1
+	form1Lacks = 1 // numbers
 )
 
 func (r *replay) numbers() []*int64 {
@@ -32,13 +34,16 @@ func (r *replay) numbers() []*int64 {
 	return all
 }
 
-// append encodes it as a form, numbers of variable length, and the checkpoint.
+// append encodes it as a form, numbers of variable length, the tracker's part with its
+// length, and the checkpoint.
 func (r *replay) append(b []byte) []byte {
 	b = append(b, replayForm)
 	b = binary.AppendUvarint(b, r.configured)
 	for _, n := range r.numbers() {
 		b = binary.AppendUvarint(b, uint64(*n))
 	}
+	b = binary.AppendUvarint(b, uint64(len(r.track)))
+	b = append(b, r.track...)
 	b, _ = r.at.AppendBinary(b) // numbers only: it cannot fail
 	return b
 }
@@ -46,12 +51,12 @@ func (r *replay) append(b []byte) []byte {
 var errReplay = errors.New("session: the log holds a result without a valid replay record")
 
 func (r *replay) parse(b []byte) error {
-	if len(b) == 0 || b[0] != replayForm && b[0] != formerForm {
+	if len(b) == 0 || b[0] < form1 || b[0] > replayForm {
 		return errReplay
 	}
-	numbers := r.numbers()
-	if b[0] == formerForm {
-		numbers = numbers[:len(numbers)-formerLacks]
+	form, numbers := b[0], r.numbers()
+	if form == form1 {
+		numbers = numbers[:len(numbers)-form1Lacks]
 	}
 	b = b[1:]
 	next := func() (n uint64) {
@@ -62,6 +67,13 @@ func (r *replay) parse(b []byte) error {
 	r.configured = next()
 	for _, n := range numbers {
 		*n = int64(next())
+	}
+	if form == replayForm {
+		n := next()
+		if n > uint64(len(b)) {
+			return errReplay
+		}
+		r.track, b = b[:n], b[n:]
 	}
 	if err := r.at.UnmarshalBinary(b); err != nil {
 		return errors.Join(errReplay, err)

@@ -39,6 +39,7 @@ type options struct {
 	past      *session.Past
 	maxBytes  int64
 	linger    time.Duration
+	staged    bool // the engines do not look at the pictures
 }
 
 // rig is a running session with everything real around it except the decoder and
@@ -180,6 +181,7 @@ type event struct {
 	Detections  []wire.Detection
 	Error       *wire.Failure
 	Sample      wire.Sample
+	Track       bool
 	Detect      wire.DetectInForce
 	Engine      infer.Identity
 	Outcome     wire.Outcome
@@ -228,7 +230,7 @@ func (r *rig) finish() ([]event, event) {
 	must(r.t, <-r.ran)
 	r.close()
 	events := r.events()
-	if err := wellFormed(events); err != nil {
+	if err := wellFormed(events); err != nil && !r.o.staged {
 		r.t.Error(err)
 	}
 	end := events[len(events)-1]

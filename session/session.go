@@ -139,6 +139,7 @@ type Session struct {
 	configuredAt uint64 // offset of the configured event in force
 	engine       *infer.Model
 	identity     infer.Identity
+	tracking     tracking
 }
 
 // New makes a session; Run runs it.
@@ -231,7 +232,7 @@ func (s *Session) begin(b *infer.Batcher) (*infer.Place, error) {
 	if goesOn {
 		set, err = past.settings(b.Model())
 	} else {
-		set, err = s.settings.apply(&wire.Configure{Sample: s.cfg.Start.Sample, Detect: s.cfg.Start.Detect}, b.Model())
+		set, err = s.settings.apply(asked(s.cfg.Start), b.Model())
 	}
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"detections/infer"
+	"detections/infer/track"
 	"detections/media"
 	"detections/session/wire"
 )
@@ -14,7 +15,9 @@ type settings struct {
 	id     string // of the configure message that made them
 	sample wire.Sample
 	labels []string // nil: all
-	detect *infer.Detect
+	track  bool
+	detect *infer.Detect // what clients are told of
+	search *infer.Detect // what the engine is asked for
 }
 
 // change says from which frame other settings hold.
@@ -25,9 +28,24 @@ type change struct {
 }
 
 func defaults() settings {
-	return settings{
-		sample: wire.Sample{All: true},
-		detect: &infer.Detect{Threshold: infer.DefaultThreshold, IoU: infer.DefaultIoU},
+	s := settings{sample: wire.Sample{All: true}}
+	s.look(&infer.Detect{Threshold: infer.DefaultThreshold, IoU: infer.DefaultIoU})
+	return s
+}
+
+// asked is what a session is to begin with, as a change of the defaults.
+func asked(m wire.Start) *wire.Configure {
+	return &wire.Configure{Sample: m.Sample, Detect: m.Detect, Track: &m.Track}
+}
+
+// look settles what to look for. Whoever follows objects also looks at what is too
+// faint to be told of; the rest of what is found does not depend on that.
+func (s *settings) look(d *infer.Detect) {
+	s.detect, s.search = d, d
+	if s.track {
+		fainter := *d
+		fainter.Faint = track.Faint
+		s.search = &fainter
 	}
 }
 
@@ -39,24 +57,26 @@ func (s settings) apply(c *wire.Configure, m *infer.Model) (settings, error) {
 		s.sample = *c.Sample
 		s.sample.All = s.sample.Rule() == media.Sample{}
 	}
-	if c.Detect == nil {
-		return s, nil
+	if c.Track != nil {
+		s.track = *c.Track
 	}
 	d := *s.detect
-	if t := c.Detect.Threshold; t != nil {
-		d.Threshold, d.Asked = asTold(*t), true
-	}
-	if i := c.Detect.IoU; i != nil {
-		d.IoU = asTold(*i)
-	}
-	if c.Detect.Labels != nil {
-		var err error
-		if d.Classes, err = classes(m, c.Detect.Labels); err != nil {
-			return s, err
+	if c.Detect != nil {
+		if t := c.Detect.Threshold; t != nil {
+			d.Threshold, d.Asked = asTold(*t), true
 		}
-		s.labels = append([]string(nil), c.Detect.Labels...) // nil for none
+		if i := c.Detect.IoU; i != nil {
+			d.IoU = asTold(*i)
+		}
+		if c.Detect.Labels != nil {
+			var err error
+			if d.Classes, err = classes(m, c.Detect.Labels); err != nil {
+				return s, err
+			}
+			s.labels = append([]string(nil), c.Detect.Labels...) // nil for none
+		}
 	}
-	s.detect = &d
+	s.look(&d)
 	return s, nil
 }
 

@@ -161,7 +161,7 @@ func TestBadQueries(t *testing.T) {
 		"all=perhaps":                     `all: expected true or false, got "perhaps"`,
 		"mode=slow":                       `mode: expected "file" or "live", got "slow"`,
 		"results=best":                    `results: expected "all" or "nonempty", got "best"`,
-		"track":                           "does not follow objects",
+		"track=red":                       `track: expected true or false, got "red"`,
 		"sha256=12":                       "64 hex digits",
 		"key=" + strings.Repeat("k", 200): "key: at most 128 bytes",
 	} {

@@ -55,13 +55,13 @@ type job struct {
 // One container each, and what the decoder has to get right when it goes on in the
 // middle: reordered pictures, an index at the end, a rule that skips.
 var jobs = []job{
-	{"people.mp4", wire.Start{}},
+	{"people.mp4", wire.Start{Track: true}},
 	{"people.ts", wire.Start{Sample: &wire.Sample{Every: 3}}},
 	{"people-bframes.mp4", wire.Start{Sample: &wire.Sample{FPS: 4}}},
-	{"people.mkv", wire.Start{Sample: &wire.Sample{Every: 2}}},
+	{"people.mkv", wire.Start{Track: true, Sample: &wire.Sample{Every: 2}}},
 	{"people-moov-end.mp4", wire.Start{Sample: &wire.Sample{Every: 5}}},
 	{"people-vp8.webm", wire.Start{Sample: &wire.Sample{Every: 4}}},
-	{"people-vp9.webm", wire.Start{Sample: &wire.Sample{Every: 3}}},
+	{"people-vp9.webm", wire.Start{Track: true, Sample: &wire.Sample{Every: 3}}},
 	{"people-frag.mp4", wire.Start{Sample: &wire.Sample{FPS: 5}}},
 	{"people.avi", wire.Start{Sample: &wire.Sample{Every: 6}}},
 	{"people.flv", wire.Start{Sample: &wire.Sample{Every: 4}}},

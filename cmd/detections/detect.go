@@ -38,6 +38,7 @@ type detectOptions struct {
 	iouGiven  bool
 	labels    []string
 	nonEmpty  bool
+	track     bool
 	live      bool
 	container string
 	known     bool
@@ -98,6 +99,7 @@ func (o *detectOptions) flags(cmd *cobra.Command) {
 	f.Float64Var(&o.threshold, "threshold", 0, "least confidence of a detection, 0.01 to 1; default 0.45")
 	f.Float64Var(&o.iou, "iou", 0, "overlap above which two boxes are one object, 0 to 1; default 0.5")
 	f.StringSliceVar(&o.labels, "labels", nil, "only these kinds of `objects`, such as person,car; default: all")
+	f.BoolVar(&o.track, "track", false, "number the objects: the same one has the same number in every frame")
 	f.BoolVar(&o.nonEmpty, "nonempty", false, "leave out frames in which nothing was found")
 	f.BoolVar(&o.live, "live", false, "stay up to date: drop frames if the hub is slower than the input")
 	f.StringVar(&o.container, "container", "", "`format` of the input, if its bytes do not tell")
@@ -165,7 +167,7 @@ func inFlags(err error) error {
 
 // start is what the hub is asked to do with an input.
 func (o *detectOptions) start(in *input) wire.Start {
-	m := wire.Start{Detect: o.detect(), Media: wire.Media{Name: in.base(), Size: in.size, Container: o.container}}
+	m := wire.Start{Detect: o.detect(), Track: o.track, Media: wire.Media{Name: in.base(), Size: in.size, Container: o.container}}
 	if o.fps != 0 || o.every != 0 {
 		m.Sample = &wire.Sample{FPS: o.fps, Every: o.every}
 	}

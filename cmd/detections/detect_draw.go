@@ -152,7 +152,11 @@ func drawBox(m *image.RGBA, d wire.Detection) {
 	} {
 		draw.Draw(m, r, ink, image.Point{}, draw.Src)
 	}
-	drawText(m, ink, fmt.Sprintf("%s %.0f%%", d.Label, 100*d.Confidence), image.Pt(x0, y0), size)
+	text := fmt.Sprintf("%s %.0f%%", d.Label, 100*d.Confidence)
+	if d.Track != 0 {
+		text = fmt.Sprintf("%s #%d", text, d.Track)
+	}
+	drawText(m, ink, text, image.Pt(x0, y0), size)
 }
 
 // drawText writes black letters on a plate that stands on a point, or hangs from it.

@@ -196,6 +196,7 @@ type summary struct {
 	video   bool
 	order   []string // labels, as they were first seen
 	saved   int
+	tracks  int64 // the largest number of an object so far
 	account *wire.Accounting
 }
 
@@ -209,7 +210,9 @@ type object struct {
 	Count  int64
 	Frames int64
 	Most   int64 // in one frame
-	Best   wire.Decimal
+	// Followed is how many different ones there were, if they were followed.
+	Followed int64
+	Best     wire.Decimal
 }
 
 func newSummary(in *input) *summary {
@@ -220,7 +223,7 @@ func (s *summary) add(m *wire.Detections) {
 	s.Frames++
 	s.Decoded = max(s.Decoded, m.Frame+1)
 	s.Width, s.Height, s.Model = m.Width, m.Height, m.Model
-	here := map[string]int64{}
+	here, tracks := map[string]int64{}, s.tracks
 	for _, det := range m.Detections {
 		o := s.Objects[det.Label]
 		if o == nil {
@@ -231,6 +234,10 @@ func (s *summary) add(m *wire.Detections) {
 		o.Count++
 		o.Best = max(o.Best, det.Confidence)
 		here[det.Label]++
+		if det.Track > tracks { // numbers are given in rising order
+			o.Followed++
+			s.tracks = max(s.tracks, det.Track)
+		}
 	}
 	for label, n := range here {
 		o := s.Objects[label]

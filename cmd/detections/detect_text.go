@@ -40,6 +40,9 @@ func (s *summary) text(bold func(string) string) string {
 		if s.video {
 			fmt.Fprintf(&b, "  in %d of %d frames, at most %d in one", o.Frames, s.Frames, o.Most)
 		}
+		if o.Followed > 0 {
+			fmt.Fprintf(&b, ", %d different", o.Followed)
+		}
 		fmt.Fprintf(&b, ", confidence up to %.2f\n", o.Best)
 	}
 	switch {

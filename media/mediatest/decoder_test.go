@@ -15,8 +15,12 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if len(os.Args) == 2 && os.Args[1] == worker.Argument {
-		worker.Child(av.Decode)
+	if len(os.Args) >= 2 && os.Args[1] == worker.Argument {
+		loop := av.Decode
+		if len(os.Args) == 3 {
+			loop = tellPeak(os.Args[2], loop)
+		}
+		worker.Child(loop)
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -59,7 +59,8 @@ type Start struct {
 	Mode   Mode    `json:"mode,omitempty"`
 	Sample *Sample `json:"sample,omitempty"`
 	Detect *Detect `json:"detect,omitempty"`
-	Track  bool    `json:"track,omitempty"`
+	// Track numbers objects: the same one has the same number in every frame.
+	Track bool `json:"track,omitempty"`
 	// Results defaults to "all".
 	Results Results `json:"results,omitempty"`
 	// BudgetMS is the age, in ms, above which a live frame is dropped: 1 to 60000, default 1000.
@@ -208,8 +209,6 @@ func (m *Start) Validate() error {
 		return fmt.Errorf("key: at most %d bytes, got %d", MaxKey, len(m.Key))
 	case m.Mode != "" && m.Mode != File && m.Mode != Live:
 		return fmt.Errorf("mode: expected \"file\" or \"live\", got %.40q", m.Mode)
-	case m.Track:
-		return errNoTracking
 	case m.BudgetMS != 0 && (m.BudgetMS < 1 || m.BudgetMS > MaxBudget):
 		return fmt.Errorf("budget_ms: expected 1 to %d, got %d", MaxBudget, m.BudgetMS)
 	case m.HeartbeatMS != 0 && (m.HeartbeatMS < MinHeartbeat || m.HeartbeatMS > MaxHeartbeat):
@@ -219,8 +218,6 @@ func (m *Start) Validate() error {
 	}
 	return errors.Join(m.Media.validate(), m.Sample.validate(), m.Detect.validate(), m.Results.validate())
 }
-
-var errNoTracking = errors.New("track: this hub does not follow objects; leave it out or set it to false")
 
 func (m Media) validate() error {
 	switch {
@@ -291,9 +288,6 @@ func (m *Watch) Validate() error {
 func (m *Configure) Validate() error {
 	if len(m.ID) > MaxKey {
 		return fmt.Errorf("id: at most %d bytes, got %d", MaxKey, len(m.ID))
-	}
-	if m.Track != nil && *m.Track {
-		return errNoTracking
 	}
 	return errors.Join(m.Sample.validate(), m.Detect.validate(), m.Results.validate())
 }

@@ -80,7 +80,8 @@ type Detection struct {
 	Label      string    `json:"label"`
 	Confidence Decimal   `json:"confidence"`
 	Box        [4]Pixels `json:"box"`
-	Track      int64     `json:"track,omitempty"`
+	// Track is the number of a followed object, from 1; 0: not followed, or seen for the first time.
+	Track int64 `json:"track,omitempty"`
 }
 
 // NewDetections gives the client's form of detections of one model.

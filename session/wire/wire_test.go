@@ -25,7 +25,6 @@ func TestParseClientNamesWhatIsWrong(t *testing.T) {
 		`{"type":"start","detect":{"iou":2}}`:            "detect.iou: expected 0 to 1",
 		`{"type":"start","detect":{"labels":"person"}}`:  `field "detect.labels" must not be a string`,
 		`{"type":"start","media":{"sha256":"00"}}`:       "64 hex digits",
-		`{"type":"start","track":true}`:                  "does not follow objects",
 		`{"type":"start","results":"some"}`:              "results: expected",
 		`{"type":"start","heartbeat_ms":10}`:             "heartbeat_ms: expected 1000 to 120000",
 		`{"type":"resume","session":"x"}`:                "session and token are required",
