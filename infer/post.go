@@ -24,17 +24,19 @@ func (p *Postprocessor) Detect(e Engine, i int, d *Detect, g media.Geometry) []D
 		d = &defaultDetect
 	}
 	m := e.Model()
-	var own []float32 // thresholds of the classes
-	least := d.Threshold
-	if !d.Asked && m.Thresholds != nil {
-		own, least = m.Thresholds, slices.Min(m.Thresholds)
+	byClass, least := !d.Asked && m.Thresholds != nil, d.Threshold
+	if byClass {
+		least = slices.Min(m.Thresholds)
+	}
+	if d.Faint > 0 {
+		least = min(least, d.Faint)
 	}
 	p.candidates = m.Head.Decode(e, i, least, p.candidates[:0])
 	candidates := p.candidates
-	if own != nil || d.Classes != nil {
+	if byClass || d.Classes != nil {
 		candidates = candidates[:0]
 		for _, c := range p.candidates {
-			low := uint(c.Class) < uint(len(own)) && c.Score < own[c.Class] //nolint:gosec // G115: negative ones are large
+			low := byClass && c.Score < d.Least(m, int(c.Class)) && (d.Faint == 0 || c.Score < d.Faint)
 			if !low && (d.Classes == nil || d.Classes[int(c.Class)]) {
 				candidates = append(candidates, c)
 			}

@@ -121,7 +121,10 @@ func (p *Past) change(l Line) error {
 func (p *Past) settings(m *infer.Model) settings {
 	c := p.configured
 	s := settings{id: c.ID, sample: c.Sample, labels: c.Detect.Labels, track: c.Track}
-	s.look(&infer.Detect{Threshold: float32(c.Detect.Threshold), Asked: c.Detect.Asked, IoU: float32(c.Detect.IoU)})
+	threshold := float32(c.Detect.Threshold)
+	s.look(&infer.Detect{
+		Threshold: threshold, Asked: c.Detect.Asked || threshold != infer.DefaultThreshold, IoU: float32(c.Detect.IoU),
+	})
 	return s.on(m)
 }
 

@@ -42,9 +42,9 @@ func asked(m wire.Start) *wire.Configure {
 // faint to be told of; the rest of what is found does not depend on that.
 func (s *settings) look(d *infer.Detect) {
 	s.detect, s.search = d, d
-	if s.track && d.Threshold > track.Faint {
+	if s.track {
 		fainter := *d
-		fainter.Threshold, fainter.Asked = track.Faint, true
+		fainter.Faint = track.Faint
 		s.search = &fainter
 	}
 }

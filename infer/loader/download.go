@@ -35,7 +35,7 @@ func (s *Service) model(ctx context.Context, known entry, progress func(Progress
 	defer done()
 	switch {
 	case res.StatusCode == http.StatusNotModified && known.ETag != "":
-		return known, nil
+		return known, d.forget() // a part of a version that was taken back
 	case res.StatusCode == http.StatusPartialContent && d != nil && d.done > 0:
 		return s.rest(res, d, alive, progress)
 	case res.StatusCode == http.StatusRequestedRangeNotSatisfiable && d != nil:
@@ -55,7 +55,7 @@ func (s *Service) model(ctx context.Context, known entry, progress func(Progress
 	}
 	e := entryOf(res, of)
 	if s.store.has(of.SHA256) {
-		return e, nil
+		return e, d.forget()
 	}
 	if d == nil {
 		if d, err = s.store.resume(s.url); err != nil {

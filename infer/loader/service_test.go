@@ -224,6 +224,24 @@ func TestAnotherVersionIsNotAppendedToAPart(t *testing.T) {
 	}
 }
 
+func TestAPartOfAVersionThatIsTakenBackIsRemoved(t *testing.T) {
+	r := newRig(t)
+	one := r.fetch(t, "")
+	r.fake.Fault = func(int) loadertest.Fault { return loadertest.Cut }
+	r.fake.Put("people", loadertest.Model{Bytes: noise(2, rigSize)})
+	if _, err := r.Fetch(t.Context(), one.Key(), nil); reason(err) != Truncated {
+		t.Fatal(err)
+	}
+	r.fake.Fault = nil
+	r.fake.Put("people", loadertest.Model{Bytes: noise(1, rigSize), Version: "v1", Description: `{"labels": ["person"]}`})
+	if _, err := r.Fetch(t.Context(), one.Key(), nil); !errors.Is(err, ErrSame) {
+		t.Error(err)
+	}
+	if left, err := filepath.Glob(filepath.Join(r.folder, "*.part*")); err != nil || left != nil {
+		t.Errorf("%q are left, %v", left, err)
+	}
+}
+
 func TestAPartThatIsAnsweredWronglyIsThrownAway(t *testing.T) {
 	for _, then := range []loadertest.Fault{loadertest.OtherRange, loadertest.Damage} {
 		r := newRig(t, cutFirst(1, loadertest.None))

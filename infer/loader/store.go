@@ -235,6 +235,14 @@ func (d *download) restart(of partial) error {
 	return replace(d.s.partOf(), text)
 }
 
+// forget removes what has come; d may be nil.
+func (d *download) forget() error {
+	if d == nil {
+		return nil
+	}
+	return errors.Join(d.restart(partial{}), os.Remove(d.s.part()))
+}
+
 // Write implements io.Writer.
 func (d *download) Write(p []byte) (int, error) {
 	n, err := d.file.Write(p)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,18 +14,29 @@ import (
 
 // script is a source that does as it is told, turn by turn; the last goes on for ever.
 type script struct {
-	turns []func(have string, progress func(Progress)) (File, error)
+	turns []turn
+	last  *File
+
+	mu    sync.Mutex
 	times []time.Time
 	have  []string
-	last  *File
 }
 
 func (s *script) String() string { return "script" }
 
 func (s *script) Fetch(_ context.Context, have string, progress func(Progress)) (File, error) {
+	s.mu.Lock()
 	turn := s.turns[min(len(s.times), len(s.turns)-1)]
 	s.times, s.have = append(s.times, time.Now()), append(s.have, have)
+	s.mu.Unlock()
 	return turn(have, progress)
+}
+
+// asked tells when it was asked, and what was there.
+func (s *script) asked() (times []time.Time, have []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.times), slices.Clone(s.have)
 }
 
 func (s *script) Last() (File, error) {
@@ -54,15 +66,30 @@ func fails(r Reason, after time.Duration) turn {
 // watching is a Watcher under test, with all that it told.
 type watching struct {
 	*Watcher
+	stop func()
+
+	mu     sync.Mutex
 	states []State
 	files  []string
-	stop   func()
+}
+
+// handed are the files that were handed on.
+func (w *watching) handed() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.files)
 }
 
 func watch(c WatchConfig, refuse ...string) *watching {
 	w := &watching{}
-	c.State = func(s State) { w.states = append(w.states, s) }
+	c.State = func(s State) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.states = append(w.states, s)
+	}
 	c.File = func(_ context.Context, f File) error {
+		w.mu.Lock()
+		defer w.mu.Unlock()
 		w.files = append(w.files, f.SHA256)
 		if slices.Contains(refuse, f.SHA256) {
 			return fmt.Errorf("%s has no head", f.SHA256)
@@ -83,29 +110,34 @@ func watch(c WatchConfig, refuse ...string) *watching {
 	return w
 }
 
+// pass lets time pass, and everybody do what is to be done by then.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 func TestAFailureIsTriedAgainLaterAndLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{turns: slices.Concat(slices.Repeat([]turn{fails(Unreachable, 0)}, 10), []turn{gives("a")})}
 		w := watch(WatchConfig{Source: s, Poll: 10 * time.Second})
 		defer w.stop()
-		time.Sleep(5 * time.Second)
-		synctest.Wait()
+		pass(5 * time.Second)
 		if st := w.State(); st.Phase != Failed || st.Err.Reason != Unreachable || st.Failures < 3 || !st.Next.After(time.Now()) {
 			t.Errorf("meanwhile it tells %+v", st)
 		}
-		time.Sleep(10 * time.Minute)
-		synctest.Wait()
+		pass(10 * time.Minute)
+		times, _ := s.asked()
 		for i := 1; i <= 10; i++ {
 			most := min(maxRetry, firstRetry<<(i-1))
-			if d := s.times[i].Sub(s.times[i-1]); d < most/2 || d > most {
+			if d := times[i].Sub(times[i-1]); d < most/2 || d > most {
 				t.Errorf("wait %d is %v, expected %v to %v", i, d, most/2, most)
 			}
 		}
 		if st := w.State(); st.Phase != Current || st.Err != nil || st.Failures != 0 || st.Version != "v-a" || st.Checked.IsZero() {
 			t.Errorf("at the end it tells %+v", st)
 		}
-		if !slices.Equal(w.files, []string{"a"}) {
-			t.Errorf("it hands on %q", w.files)
+		if !slices.Equal(w.handed(), []string{"a"}) {
+			t.Errorf("it hands on %q", w.handed())
 		}
 	})
 }
@@ -115,9 +147,10 @@ func TestASourceIsLeftAloneAsLongAsItAsks(t *testing.T) {
 		s := &script{turns: []turn{fails(Unavailable, 5*time.Minute), gives("a")}}
 		w := watch(WatchConfig{Source: s})
 		defer w.stop()
-		time.Sleep(time.Hour)
-		if len(s.times) != 2 || s.times[1].Sub(s.times[0]) != 5*time.Minute {
-			t.Errorf("it is asked at %v", s.times)
+		pass(time.Hour)
+		times, _ := s.asked()
+		if len(times) != 2 || times[1].Sub(times[0]) != 5*time.Minute {
+			t.Errorf("it is asked at %v", times)
 		}
 	})
 }
@@ -132,9 +165,10 @@ func TestADownloadThatGetsOnInPiecesIsNotLeftAlone(t *testing.T) {
 		}}}
 		w := watch(WatchConfig{Source: s})
 		defer w.stop()
-		time.Sleep(10 * time.Second)
-		if len(s.times) < 10 {
-			t.Errorf("%d attempts in 10 s", len(s.times))
+		pass(10 * time.Second)
+		times, _ := s.asked()
+		if len(times) < 10 {
+			t.Errorf("%d attempts in 10 s", len(times))
 		}
 	})
 }
@@ -144,10 +178,10 @@ func TestNewerVersionsAreLookedFor(t *testing.T) {
 		s := &script{turns: []turn{gives("a"), gives("a"), gives("b"), fails(Denied, 0), gives("b")}}
 		w := watch(WatchConfig{Source: s, Poll: 10 * time.Second})
 		defer w.stop()
-		time.Sleep(35 * time.Second)
-		synctest.Wait()
-		if !slices.Equal(w.files, []string{"a", "b"}) || !slices.Equal(s.have[:4], []string{"", "a", "a", "b"}) {
-			t.Errorf("it hands on %q, having %q", w.files, s.have)
+		pass(35 * time.Second)
+		_, have := s.asked()
+		if !slices.Equal(w.handed(), []string{"a", "b"}) || !slices.Equal(have[:4], []string{"", "a", "a", "b"}) {
+			t.Errorf("it hands on %q, having %q", w.handed(), have)
 		}
 		if st := w.State(); st.Err != nil || st.Version != "v-b" {
 			t.Errorf("it tells %+v", st)
@@ -160,16 +194,14 @@ func TestAVersionThatCannotBeUsedIsSaidAndNotOfferedAgain(t *testing.T) {
 		s := &script{turns: []turn{gives("a"), gives("bad"), gives("bad"), fails(Slow, 0), gives("bad"), gives("bad"), gives("c")}}
 		w := watch(WatchConfig{Source: s, Poll: 10 * time.Second}, "bad")
 		defer w.stop()
-		time.Sleep(45 * time.Second)
-		synctest.Wait()
+		pass(45 * time.Second)
 		st := w.State()
 		if st.Phase != Failed || st.Err == nil || st.Err.Reason != Refused || st.Err.Error() != "model from script: bad has no head" || st.Version != "v-a" {
 			t.Errorf("it tells %+v", st)
 		}
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		if st := w.State(); st.Phase != Current || st.Err != nil || !slices.Equal(w.files, []string{"a", "bad", "c"}) {
-			t.Errorf("then %q, %+v", w.files, st)
+		pass(time.Minute)
+		if st := w.State(); st.Phase != Current || st.Err != nil || !slices.Equal(w.handed(), []string{"a", "bad", "c"}) {
+			t.Errorf("then %q, %+v", w.handed(), st)
 		}
 	})
 }
@@ -180,12 +212,14 @@ func TestTheLastGoodVersionComesFirst(t *testing.T) {
 		w := watch(WatchConfig{Source: s})
 		defer w.stop()
 		synctest.Wait()
-		if st := w.State(); st.SHA256 != "a" || st.Err.Reason != Unreachable || !slices.Equal(s.have, []string{"a"}) {
+		times, have := s.asked()
+		if st := w.State(); len(times) != 1 || st.SHA256 != "a" || st.Err.Reason != Unreachable || !slices.Equal(have, []string{"a"}) {
 			t.Errorf("without a service it tells %+v", st)
 		}
-		time.Sleep(time.Hour)
-		if !slices.Equal(w.files, []string{"a", "b"}) || len(s.times) != 2 {
-			t.Errorf("it hands on %q", w.files)
+		pass(time.Hour)
+		times, _ = s.asked()
+		if !slices.Equal(w.handed(), []string{"a", "b"}) || len(times) != 2 {
+			t.Errorf("it hands on %q", w.handed())
 		}
 	})
 }
@@ -195,14 +229,15 @@ func TestItCanBeAskedToLookNow(t *testing.T) {
 		s := &script{turns: []turn{gives("a")}}
 		w := watch(WatchConfig{Source: s}) // never by itself
 		defer w.stop()
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		w.Check(false)
 		synctest.Wait()
 		w.Check(true)
 		w.Check(false)
 		synctest.Wait()
-		if !slices.Equal(w.files, []string{"a", "a"}) || len(s.times) < 3 {
-			t.Errorf("it hands on %q, asked %d times", w.files, len(s.times))
+		times, _ := s.asked()
+		if !slices.Equal(w.handed(), []string{"a", "a"}) || len(times) < 3 {
+			t.Errorf("it hands on %q, asked %d times", w.handed(), len(times))
 		}
 	})
 }
@@ -218,7 +253,7 @@ func TestProgressIsToldButNotTooOften(t *testing.T) {
 		}}}
 		w := watch(WatchConfig{Source: s})
 		defer w.stop()
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		var percent []float64
 		for _, st := range w.states {
 			if st.Phase == Downloading && st.Progress.Total > 0 {

@@ -61,7 +61,8 @@ func run() error {
 		}
 		defer func() {
 			all := s.Requests()
-			log.Printf("%s %s %v", r.Method, r.URL.Path, all[len(all)-1])
+			q := all[len(all)-1]
+			log.Printf("%s %s %s: %d, %d bytes", r.Method, q.Path, q.Range, q.Status, q.Bytes)
 		}()
 		s.ServeHTTP(w, r)
 	})}
