@@ -40,6 +40,18 @@ build: setup ## build bin/detections
 	@$(step) build $(env) go build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o bin/detections ./cmd/detections
 	@$(env) bash -c 'ln -fL "$$ORT_LIBRARY" bin/libonnxruntime.so 2>/dev/null || cp --remove-destination "$$ORT_LIBRARY" bin/libonnxruntime.so'
 
+.PHONY: rootfs
+rootfs: build # everything that is in an image, in bin/rootfs
+	@$(step) rootfs deploy/image/rootfs.sh bin/detections bin/libonnxruntime.so bin/rootfs
+
+ENGINE ?= $(shell command -v docker >/dev/null && docker info >/dev/null 2>&1 && echo docker || echo podman)
+IMAGE  ?= detections:$(VERSION)
+
+.PHONY: image
+image: rootfs ## build the image of the hub (IMAGE=name:tag, ENGINE=docker or podman)
+	@$(step) image $(ENGINE) build -q -f deploy/image/Containerfile -t '$(IMAGE)' --build-context rootfs=bin/rootfs \
+		--build-arg VERSION='$(VERSION)' --build-arg REVISION='$(shell git rev-parse HEAD 2>/dev/null)' $(IMAGE_ARGS) bin/rootfs
+
 .PHONY: run
 run: build ## build it and serve on 127.0.0.1:8080 (DATA=folder, RUN_ARGS='more flags')
 	bin/detections serve --listen 127.0.0.1:8080 --data '$(DATA)' $(RUN_ARGS)
