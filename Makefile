@@ -94,6 +94,16 @@ test-chaos: build setup-test ## kill, restart and take over the hub under load: 
 test-power: build setup-test ## cut the power of a file system in a loop device; needs root
 	@$(step) power $(env) --test env CHAOS=$(or $(CHAOS),10) go test -count=1 -v -tags power -run PowerLoss ./cmd/detections
 
+.PHONY: test-deploy
+test-deploy: rootfs setup-test ## deploy real containers under load, break them, roll back: CHAOS=10 times; needs root
+	@$(step) 'set-up: containers' $(setup)/packages.sh containers
+	@$(step) 'image' podman --runtime runc --cgroup-manager cgroupfs build -q --format docker --timestamp 0 -f deploy/image/Containerfile \
+		-t detections:test --build-context rootfs=bin/rootfs --build-arg VERSION='$(VERSION)' --build-arg REVISION='$(VERSION)' bin/rootfs
+	@rm -f bin/image.tar
+	@podman save --quiet --format docker-archive -o bin/image.tar detections:test
+	@$(step) deploy $(env) --test env CHAOS=$(or $(CHAOS),10) CHAOS_CLIENTS=$(or $(CHAOS_CLIENTS),20) DETECTIONS_TEST_IMAGE='$(CURDIR)/bin/image.tar' \
+		go test -count=1 -v -tags deploy -timeout 60m -run '^TestDeploy' ./cmd/detections
+
 .PHONY: bench
 bench: build setup-test ## measure the program, and print a table
 	@$(step) bench $(env) --test go run ./cmd/detections-bench
