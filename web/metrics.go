@@ -23,6 +23,7 @@ type Metrics struct {
 	failures prometheus.Counter
 	stages   *prometheus.HistogramVec
 	appends  prometheus.Histogram
+	requests requests
 	// deliveries is registered by WatchOutbox.
 	deliveries *prometheus.HistogramVec
 }
@@ -30,7 +31,7 @@ type Metrics struct {
 // NewMetrics makes the metrics that exist from the start. Watch adds a hub's.
 func NewMetrics(version string) *Metrics {
 	m := &Metrics{
-		registry: prometheus.NewRegistry(), deliveries: newDeliveries(),
+		registry: prometheus.NewRegistry(), deliveries: newDeliveries(), requests: newRequests(),
 		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "detections_batch_images", Help: "Images in one run of the engine.", Buckets: []float64{1, 2, 4, 8, 16, 32, 64},
 		}),
@@ -53,7 +54,7 @@ func NewMetrics(version string) *Metrics {
 		Name: "detections_info", Help: "1, with the version as a label.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	info.Set(1)
-	m.registry.MustRegister(m.batch, m.run, m.failures, m.stages, m.appends, info,
+	m.registry.MustRegister(m.batch, m.run, m.failures, m.stages, m.appends, info, m.requests.count, m.requests.took,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, stage := range stages {
 		m.stages.WithLabelValues(stage) // exist at zero
@@ -84,7 +85,7 @@ func (m *Metrics) ObserveResult(t wire.Timing) {
 }
 
 // Watch adds what a hub counts.
-func (m *Metrics) Watch(h *hub.Hub) { m.registry.MustRegister(hubCollector{h}) }
+func (m *Metrics) Watch(h *hub.Hub) { m.registry.MustRegister(hubCollector{h}, aiCollector{h.AI()}) }
 
 // hubCollector asks the hub when it is scraped, so that nothing is counted twice.
 type hubCollector struct{ hub *hub.Hub }
@@ -99,18 +100,13 @@ var (
 	idleDesc      = prometheus.NewDesc("detections_idle_runners", "Engines without work.", nil, nil)
 	enginesDesc   = prometheus.NewDesc("detections_engines", "Engines by state: those that work, hang in a run, or fail on every picture.", []string{"state"}, nil)
 	rateDesc      = prometheus.NewDesc("detections_capacity_images_per_second", "What the engines can do, as learned from their runs; 0: not known yet.", nil, nil)
-	aiDesc        = prometheus.NewDesc("detections_ai_availability", "1 for the engine's state.", []string{"state"}, nil)
-	engineDesc    = prometheus.NewDesc("detections_engine_info", "1, with the model and the execution provider that serve as labels.", []string{"model", "provider", "precision"}, nil)
-	providerDesc  = prometheus.NewDesc("detections_provider", "1 for the state of each execution provider of the version that serves.", []string{"provider", "state"}, nil)
-	keptDesc      = prometheus.NewDesc("detections_kept_models", "Earlier versions of the model that sessions still use.", nil, nil)
-	swapsDesc     = prometheus.NewDesc("detections_model_changes_total", "Versions of the model that replaced another, were refused, or were rolled back; and upgrades of engines that were made, or failed.", []string{"change"}, nil)
-	upgradeDesc   = prometheus.NewDesc("detections_upgrade_ratio", "How far better engines are; absent if none are being made or that is not known.", []string{"to"}, nil)
+	endedDesc     = prometheus.NewDesc("detections_sessions_ended_total", "Sessions that have ended, by outcome and code.", []string{"outcome", "code"}, nil)
 	drainDesc     = prometheus.NewDesc("detections_draining", "1 while the hub shuts down.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (hubCollector) Describe(c chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{framesDesc, pendingDesc, undecodedDesc, sessionsDesc, readyDesc, idleDesc, enginesDesc, rateDesc, aiDesc, engineDesc, providerDesc, keptDesc, swapsDesc, upgradeDesc, drainDesc} {
+	for _, d := range []*prometheus.Desc{framesDesc, pendingDesc, undecodedDesc, sessionsDesc, readyDesc, idleDesc, enginesDesc, rateDesc, endedDesc, drainDesc} {
 		c <- d
 	}
 }
@@ -145,32 +141,10 @@ func (h hubCollector) Collect(c chan<- prometheus.Metric) {
 	gauge(enginesDesc, float64(s.Batcher.Stuck), "stuck")
 	gauge(enginesDesc, float64(s.Batcher.Failing), "failing")
 	gauge(rateDesc, s.Batcher.Rate)
-	h.collectAI(counter, gauge)
+	for k, n := range s.Ended {
+		counter(endedDesc, n, string(k.Outcome), string(k.Code))
+	}
 	gauge(drainDesc, oneIf(s.Draining))
-}
-
-// collectAI tells how the engines are.
-func (h hubCollector) collectAI(counter func(*prometheus.Desc, int64, ...string), gauge func(*prometheus.Desc, float64, ...string)) {
-	st, swaps := h.hub.AI().Status(), h.hub.AI().SwapCounts()
-	for _, a := range hub.Availabilities {
-		gauge(aiDesc, oneIf(a == st.Availability), string(a))
-	}
-	if st.Model != "" {
-		gauge(engineDesc, 1, st.Model, st.Provider, st.Precision)
-	}
-	for _, p := range st.Providers {
-		gauge(providerDesc, 1, p.Name, string(p.State))
-	}
-	gauge(keptDesc, float64(len(st.Kept)))
-	if u := st.Upgrade; u != nil && u.Percent >= 0 {
-		gauge(upgradeDesc, u.Percent/100, u.To)
-	}
-	for change, n := range map[string]int64{
-		"deployed": swaps.Deployed, "refused": swaps.Refused, "rolled_back": swaps.RolledBack,
-		"upgraded": swaps.Upgraded, "upgrade_failed": swaps.UpgradesFailed,
-	} {
-		counter(swapsDesc, n, change)
-	}
 }
 
 func oneIf(b bool) float64 {

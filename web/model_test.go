@@ -34,8 +34,12 @@ func TestTheModelIsChangedOnRequest(t *testing.T) {
 		path, body string
 		status     int
 	}{
-		{"/v1/model", "", 200}, {"/v1/model", `{"force": true}`, 200}, {"/v1/model", `{"file": "a.onnx"}`, 422},
-		{"/v1/model", `{"files": "a.onnx"}`, 400}, {"/v1/model", "[", 400}, {"/v1/model/rollback", "", 200},
+		{"/v1/model", "", 200},
+		{"/v1/model", `{"force": true}`, 200},
+		{"/v1/model", `{"file": "a.onnx"}`, 422},
+		{"/v1/model", `{"files": "a.onnx"}`, 400},
+		{"/v1/model", "[", 400},
+		{"/v1/model/rollback", "", 200},
 	} {
 		a := s.do("POST", c.path, strings.NewReader(c.body))
 		var v struct{ AIAvailability, Model, Code string }

@@ -30,10 +30,10 @@ type Health struct {
 	Provider       string   `json:"provider,omitempty"`
 	Model          string   `json:"model,omitempty"`
 	// Upgrade is said while better engines are made.
-	Upgrade *Upgrade `json:"upgrade,omitempty"`
-	Version string   `json:"version"`
-	Sessions       int      `json:"sessions"`
-	Draining       bool     `json:"draining"`
+	Upgrade  *Upgrade `json:"upgrade,omitempty"`
+	Version  string   `json:"version"`
+	Sessions int      `json:"sessions"`
+	Draining bool     `json:"draining"`
 	// Ready is the answer of /readyz: new work should be sent here. NotReady says why not.
 	Ready    bool     `json:"ready"`
 	NotReady []string `json:"reasons,omitempty"`
