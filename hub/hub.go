@@ -59,6 +59,7 @@ type Hub struct {
 	lock     *os.File
 	timeline *timeline.Log
 	outbox   *outbox.Outbox // nil: there is no Annotations service
+	camera   *camera        // nil: results are delivered without pictures
 	disk     disk
 	files    line
 	storage  storage
@@ -98,6 +99,7 @@ type entry struct {
 	endedAt   time.Time // zero: it runs
 	known     string    // its key in Hub.known
 	bytes     int64     // of its timeline, once it has ended
+	media     int64     // bytes of media that are kept for pictures, once it has ended
 	last      uint64    // offset of its end event, once it has ended
 	delivered uint64    // offset up to which its events were delivered or given up
 }

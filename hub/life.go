@@ -85,7 +85,11 @@ func (o *owned) live() {
 		}
 		return
 	}
-	if err := errors.Join(o.spool.Close(), o.spool.Remove()); err != nil {
+	err = o.spool.Close()
+	if !h.hasCamera() {
+		err = errors.Join(err, o.spool.Remove())
+	}
+	if err != nil {
 		h.log.Warn("the media was not removed", "session", o.ID(), "err", err)
 	}
 	st := o.Status()
@@ -106,6 +110,7 @@ func (h *Hub) keep(e *entry, at time.Time) {
 	if err != nil {
 		h.log.Warn("an ended session's size is not known", "session", e.ID(), "err", err)
 	}
+	defer h.keepMedia(e)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	e.endedAt, e.known, e.bytes, e.last, e.delivered = at, known, st.Bytes, st.Offset, max(e.delivered, st.Delivered)

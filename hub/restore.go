@@ -148,7 +148,7 @@ func (h *Hub) removeOrphans() error {
 		id := strings.TrimSuffix(f.Name(), ".media")
 		h.mu.Lock()
 		e := h.sessions[id]
-		wanted := e != nil && e.endedAt.IsZero()
+		wanted := e != nil && (e.endedAt.IsZero() || e.media > 0)
 		h.mu.Unlock()
 		if wanted {
 			continue
