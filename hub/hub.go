@@ -47,6 +47,8 @@ type Config struct {
 	OnResult func(wire.Timing)
 	// OnAppend is told how long each event took into the store; nil: nobody is.
 	OnAppend func(time.Duration)
+	// Clock tells the time for later processes; nil: the machine's.
+	Clock  func() session.Moment
 	Logger   *slog.Logger
 }
 
@@ -124,6 +126,9 @@ func New(c Config) (*Hub, error) {
 	h.closeOnce = sync.OnceValue(h.close)
 	if h.cfg.OnAppend == nil {
 		h.cfg.OnAppend = func(time.Duration) {}
+	}
+	if h.cfg.Clock == nil {
+		h.cfg.Clock = thisMoment
 	}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
@@ -261,7 +266,7 @@ func (h *Hub) create(ctx context.Context, principal string, o origin) (*entry, e
 func (h *Hub) record(ctx context.Context, principal string, o origin) (*owned, error) {
 	id := rand.Text()
 	o.Token = rand.Text()
-	meta := timeline.Meta{ID: id, Principal: principal, Epoch: rand.Text()[:8], Created: time.Now(), Start: o.encode()}
+	meta := timeline.Meta{ID: id, Principal: principal, Epoch: rand.Text()[:8], Created: h.cfg.Clock().Wall, Start: o.encode()}
 	if err := h.timeline.Store().Create(ctx, meta); err != nil {
 		return nil, storeError("create timeline", err)
 	}

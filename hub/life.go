@@ -66,7 +66,7 @@ func (h *Hub) sessionConfig(meta timeline.Meta, o origin) session.Config {
 		turn = h.files.enter
 	}
 	return session.Config{
-		ID: meta.ID, Turn: turn, Principal: meta.Principal, Start: o.Start, Created: meta.Created, Inference: h.cfg.AI, Decoders: h.cfg.Decoders,
+		ID: meta.ID, Turn: turn, Principal: meta.Principal, Start: o.Start, Created: meta.Created, Clock: h.cfg.Clock, Inference: h.cfg.AI, Decoders: h.cfg.Decoders,
 		MaxBytes: h.limits.Bytes, Linger: h.limits.Linger, OnResult: h.cfg.OnResult, Logger: h.log.With("session", meta.ID),
 	}
 }

@@ -38,6 +38,7 @@ type options struct {
 	load     hub.Load
 	service  *outboxtest.Service // nil: there is no Annotations service
 	pictures outbox.PictureRule
+	clock    *clock
 }
 
 // rig is a hub with everything real around it except decoders and engines. It
@@ -62,6 +63,10 @@ func open(t *testing.T, o options) *rig {
 	if r.store == nil {
 		r.store = timeline.NewMemory()
 	}
+	if o.clock == nil {
+		o.clock = &clock{begun: time.Now(), boot: 1}
+		r.options.clock = o.clock
+	}
 	if o.load == nil {
 		o.load = func(context.Context, func(hub.Availability, float64)) (*infer.Batcher, error) {
 			return infer.NewBatcher(infer.BatcherConfig{Engines: []infer.Engine{infertest.NewEngine(o.engine)}})
@@ -71,7 +76,7 @@ func open(t *testing.T, o options) *rig {
 	var err error
 	r.Hub, err = hub.New(hub.Config{
 		Dir: r.dir, Store: func(string) (timeline.Store, error) { return r.store, nil }, Decoders: r.decoders, AI: r.ai, Limits: o.limits,
-		Outbox: r.annotations(),
+		Outbox: r.annotations(), Clock: o.clock.now,
 	})
 	must(t, err)
 	go func() { defer close(r.loaded); r.ai.Run(t.Context()) }()

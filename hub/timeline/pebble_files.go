@@ -40,7 +40,8 @@ type files struct {
 
 	armed   atomic.Bool // false while opening: errors go to the caller of OpenPebble
 	failed  atomic.Pointer[error]
-	unsound atomic.Int64  // until when no table is written, in Unix nanoseconds
+	begun   time.Time
+	unsound atomic.Int64  // until when no table is written, in ns after begun
 	dirty   chan struct{} // holds one value when something may need a sync
 
 	mu      sync.Mutex
@@ -50,7 +51,7 @@ type files struct {
 func newFiles(inner vfs.FS, dir string, always bool, log *slog.Logger) *files {
 	return &files{
 		FS: inner, logDir: filepath.Clean(dir), always: always, log: log,
-		closed: make(chan struct{}), dirty: make(chan struct{}, 1),
+		closed: make(chan struct{}), dirty: make(chan struct{}, 1), begun: time.Now(),
 	}
 }
 
@@ -154,14 +155,14 @@ func (f *files) met(name string, err error) error {
 		f.fail(err)
 		<-f.closed
 	default:
-		f.unsound.Store(time.Now().Add(retryTable).UnixNano())
+		f.unsound.Store(int64(time.Since(f.begun) + retryTable))
 	}
 	return err
 }
 
 // pause waits until tables may be written again.
 func (f *files) pause() {
-	wait := time.Until(time.Unix(0, f.unsound.Load()))
+	wait := time.Duration(f.unsound.Load()) - time.Since(f.begun)
 	if wait <= 0 || !f.armed.Load() {
 		return
 	}
