@@ -49,7 +49,7 @@ type Config struct {
 	OnAppend func(time.Duration)
 	// Clock tells the time for later processes; nil: the machine's.
 	Clock  func() session.Moment
-	Logger   *slog.Logger
+	Logger *slog.Logger
 }
 
 // Hub holds all sessions.
