@@ -42,6 +42,7 @@ func (h *Hub) own(ctx context.Context, meta timeline.Meta, o origin, sp *spool.S
 	if err != nil {
 		return nil, fmt.Errorf("own timeline: %w", err)
 	}
+	writer.Again = o.Start.Mode != wire.Live
 	e := h.entryOf(meta, o)
 	c := h.sessionConfig(meta, o)
 	c.Journal, c.Spool, c.Past = &journal{Writer: writer, hub: h, session: meta.ID, principal: meta.Principal}, sp, past
@@ -127,7 +128,7 @@ func (h *Hub) lines(id string) func(ctx context.Context, after uint64, limit int
 		recs, err := h.timeline.Store().Read(ctx, id, after, limit)
 		lines := make([]session.Line, len(recs))
 		for i, r := range recs {
-			lines[i] = session.Line(r)
+			lines[i] = session.Line{Event: r.Event, Replay: r.Replay}
 		}
 		return lines, err
 	}

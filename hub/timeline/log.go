@@ -48,6 +48,10 @@ func (l *Log) Store() Store { return l.store }
 
 // Writer appends to one session's timeline as its owner.
 type Writer struct {
+	// Again says that results which a power cut takes are made again, as those of a file
+	// are: they need not be synced as soon. It is set before the first of them.
+	Again bool
+
 	log  *Log
 	id   string
 	term uint64
@@ -69,7 +73,7 @@ func (l *Log) Acquire(ctx context.Context, id string) (*Writer, Status, error) {
 
 // Append puts one event and what its replay needs after the event with offset after.
 func (w *Writer) Append(ctx context.Context, after uint64, e wire.Event, replay []byte) error {
-	if err := w.log.store.Append(ctx, w.id, w.term, after, Record{Event: e, Replay: replay}); err != nil {
+	if err := w.log.store.Append(ctx, w.id, w.term, after, Record{Event: e, Replay: replay, Again: w.Again && e.Type == wire.TypeDetections}); err != nil {
 		return err
 	}
 	w.tail.push(e)

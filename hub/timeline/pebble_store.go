@@ -72,7 +72,13 @@ func (p *Pebble) Acquire(_ context.Context, id string) (Status, error) {
 
 // Append implements Store. ErrFull, ErrStorage.
 func (p *Pebble) Append(_ context.Context, id string, term, after uint64, recs ...Record) error {
-	_, err := p.change(id, asAppends, func(_ *pebbleSession, st *Status, b *pebble.Batch) error {
+	how := again
+	for i := range recs {
+		if !recs[i].Again {
+			how = asAppends
+		}
+	}
+	_, err := p.change(id, how, func(_ *pebbleSession, st *Status, b *pebble.Batch) error {
 		if err := checkAppend(st, term, after, recs); err != nil {
 			return err
 		}

@@ -32,6 +32,9 @@ var (
 type Record struct {
 	wire.Event
 	Replay []byte
+	// Again says that a power cut may take the record, because it is made again then:
+	// it is not stored.
+	Again bool
 }
 
 // Meta describes a session; it never changes.
