@@ -1,6 +1,7 @@
 package hub_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -211,8 +212,9 @@ func (c client) follow() (all []wire.Event, err error) {
 			if after++; e.Offset != after {
 				c.t.Errorf("event %d, expected %d", e.Offset, after)
 			}
+			e.Message = bytes.Clone(e.Message)
+			all = append(all, e)
 		}
-		all = append(all, events...)
 		switch {
 		case err != nil:
 			return all, err
