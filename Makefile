@@ -40,6 +40,18 @@ build: setup ## build bin/detections
 	@$(step) build $(env) go build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o bin/detections ./cmd/detections
 	@$(env) bash -c 'ln -fL "$$ORT_LIBRARY" bin/libonnxruntime.so 2>/dev/null || cp --remove-destination "$$ORT_LIBRARY" bin/libonnxruntime.so'
 
+.PHONY: rootfs
+rootfs: build # everything that is in an image, in bin/rootfs
+	@$(step) rootfs deploy/image/rootfs.sh bin/detections bin/libonnxruntime.so bin/rootfs
+
+ENGINE ?= $(shell command -v docker >/dev/null && docker info >/dev/null 2>&1 && echo docker || echo podman)
+IMAGE  ?= detections:$(VERSION)
+
+.PHONY: image
+image: rootfs ## build the image of the hub (IMAGE=name:tag, ENGINE=docker or podman)
+	@$(step) image $(ENGINE) build -q -f deploy/image/Containerfile -t '$(IMAGE)' --build-context rootfs=bin/rootfs \
+		--build-arg VERSION='$(VERSION)' --build-arg REVISION='$(shell git rev-parse HEAD 2>/dev/null)' $(IMAGE_ARGS) bin/rootfs
+
 .PHONY: run
 run: build ## build it and serve on 127.0.0.1:8080 (DATA=folder, RUN_ARGS='more flags')
 	bin/detections serve --listen 127.0.0.1:8080 --data '$(DATA)' $(RUN_ARGS)
@@ -81,6 +93,16 @@ test-chaos: build setup-test ## kill, restart and take over the hub under load: 
 .PHONY: test-power
 test-power: build setup-test ## cut the power of a file system in a loop device; needs root
 	@$(step) power $(env) --test env CHAOS=$(or $(CHAOS),10) go test -count=1 -v -tags power -run PowerLoss ./cmd/detections
+
+.PHONY: test-deploy
+test-deploy: rootfs setup-test ## deploy real containers under load, break them, roll back: CHAOS=10 times; needs root
+	@$(step) 'set-up: containers' $(setup)/packages.sh containers
+	@$(step) 'image' podman --runtime runc --cgroup-manager cgroupfs build -q --format docker --timestamp 0 -f deploy/image/Containerfile \
+		-t detections:test --build-context rootfs=bin/rootfs --build-arg VERSION='$(VERSION)' --build-arg REVISION='$(VERSION)' bin/rootfs
+	@rm -f bin/image.tar
+	@podman save --quiet --format docker-archive -o bin/image.tar detections:test
+	@$(step) deploy $(env) --test env CHAOS=$(or $(CHAOS),10) CHAOS_CLIENTS=$(or $(CHAOS_CLIENTS),20) DETECTIONS_TEST_IMAGE='$(CURDIR)/bin/image.tar' \
+		go test -count=1 -v -tags deploy -timeout 60m -run '^TestDeploy' ./cmd/detections
 
 .PHONY: bench
 bench: build setup-test ## measure the program, and print a table

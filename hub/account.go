@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -42,7 +43,23 @@ type Stats struct {
 	States     map[wire.StateName]int // running sessions
 	Accounting wire.Accounting        // of everything since the start, pictures included
 	Batcher    infer.BatcherStats
+	Ended      map[Ended]int64 // sessions since the start; every code is there
 	Draining   bool
+}
+
+// Ended is how a session ended.
+type Ended struct {
+	Outcome wire.Outcome
+	Code    wire.Code // empty unless it failed
+}
+
+// newEnded has every end at zero.
+func newEnded() map[Ended]int64 {
+	all := map[Ended]int64{{Outcome: wire.Done}: 0, {Outcome: wire.Cancelled}: 0}
+	for _, e := range wire.Errors {
+		all[Ended{wire.Failed, e.Code}] = 0
+	}
+	return all
 }
 
 // Stats sums up all sessions.
@@ -51,6 +68,7 @@ func (h *Hub) Stats() Stats {
 	sum := newTotals()
 	h.mu.Lock()
 	sum.add(h.totals.Accounting)
+	s.Ended = maps.Clone(h.endings)
 	running := h.listLocked()
 	h.mu.Unlock()
 	for _, e := range running {

@@ -81,6 +81,7 @@ type Hub struct {
 	claims   map[string]bool   // principal and media id: a session on it is being started
 	ended    []*entry          // oldest first
 	totals   totals
+	endings  map[Ended]int64
 	pictures int // being worked on
 	starting int // sessions being created
 }
@@ -114,7 +115,7 @@ func New(c Config) (*Hub, error) {
 	h := &Hub{
 		cfg: c, limits: c.Limits.withDefaults(), log: c.Logger, lock: lock,
 		quit: make(chan struct{}), stopping: make(chan struct{}),
-		sessions: map[string]*entry{}, keys: map[string]string{}, known: map[string]string{}, claims: map[string]bool{}, totals: newTotals(),
+		sessions: map[string]*entry{}, keys: map[string]string{}, known: map[string]string{}, claims: map[string]bool{}, totals: newTotals(), endings: newEnded(),
 		stopOutbox: func() {},
 	}
 	h.files = newLine(h.limits.Files)

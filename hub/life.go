@@ -94,6 +94,7 @@ func (o *owned) live() {
 	h.keep(o.entry, time.Now())
 	h.mu.Lock()
 	h.totals.add(st.Accounting)
+	h.endings[Ended{st.End.Outcome, st.End.Code}]++
 	h.mu.Unlock()
 	h.sweep(time.Now())
 }

@@ -190,12 +190,15 @@ func TestMetrics(t *testing.T) {
 		`detections_sessions{state="running"} 0`, `detections_sessions{state="lingering"} 0`, `detections_ai_availability{state="ENABLED"} 1`,
 		`detections_ai_availability{state="ERROR"} 0`, `detections_draining 0`, `detections_ready_list 0`, `detections_engines{state="stuck"} 0`, `detections_engines{state="working"} 1`, `detections_capacity_images_per_second 0`, `detections_run_failures_total 0`,
 		`detections_result_seconds_count{stage="total"} 0`, `detections_run_seconds_count 0`, `detections_batch_images_count 0`,
+		`detections_sessions_ended_total{code="",outcome="done"} 0`, `detections_sessions_ended_total{code="internal",outcome="failed"} 0`,
 	)
 	s.lines(s.do("POST", "/detect/video?every=2", bytes.NewReader(script("KpxpKpp")), "Accept", "application/x-ndjson"))
 	s.do("POST", "/detect", bytes.NewReader(video(1)))
 	scrape(
 		`detections_frames_total{outcome="inferred",reason=""} 4`, `detections_frames_total{outcome="skipped",reason=""} 3`,
 		`detections_undecoded_total{reason="corrupt"} 1`, `detections_frames_pending 0`, `detections_result_seconds_count{stage="total"} 4`,
+		`detections_sessions_ended_total{code="",outcome="done"} 1`, `detections_requests_total{door="POST /detect/video",status="2xx"} 1`,
+		`detections_requests_total{door="GET /metrics",status="2xx"} 1`, `detections_request_seconds_count{door="POST /detect"} 1`,
 	)
 	up := s.upload("/detect/video")
 	up.send(video(1))

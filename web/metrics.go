@@ -23,6 +23,7 @@ type Metrics struct {
 	failures prometheus.Counter
 	stages   *prometheus.HistogramVec
 	appends  prometheus.Histogram
+	requests requests
 	// deliveries is registered by WatchOutbox.
 	deliveries *prometheus.HistogramVec
 }
@@ -30,7 +31,7 @@ type Metrics struct {
 // NewMetrics makes the metrics that exist from the start. Watch adds a hub's.
 func NewMetrics(version string) *Metrics {
 	m := &Metrics{
-		registry: prometheus.NewRegistry(), deliveries: newDeliveries(),
+		registry: prometheus.NewRegistry(), deliveries: newDeliveries(), requests: newRequests(),
 		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "detections_batch_images", Help: "Images in one run of the engine.", Buckets: []float64{1, 2, 4, 8, 16, 32, 64},
 		}),
@@ -53,7 +54,7 @@ func NewMetrics(version string) *Metrics {
 		Name: "detections_info", Help: "1, with the version as a label.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	info.Set(1)
-	m.registry.MustRegister(m.batch, m.run, m.failures, m.stages, m.appends, info,
+	m.registry.MustRegister(m.batch, m.run, m.failures, m.stages, m.appends, info, m.requests.count, m.requests.took,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, stage := range stages {
 		m.stages.WithLabelValues(stage) // exist at zero
@@ -100,12 +101,13 @@ var (
 	enginesDesc   = prometheus.NewDesc("detections_engines", "Engines by state: those that work, hang in a run, or fail on every picture.", []string{"state"}, nil)
 	rateDesc      = prometheus.NewDesc("detections_capacity_images_per_second", "What the engines can do, as learned from their runs; 0: not known yet.", nil, nil)
 	aiDesc        = prometheus.NewDesc("detections_ai_availability", "1 for the engine's state.", []string{"state"}, nil)
+	endedDesc     = prometheus.NewDesc("detections_sessions_ended_total", "Sessions that have ended, by outcome and code.", []string{"outcome", "code"}, nil)
 	drainDesc     = prometheus.NewDesc("detections_draining", "1 while the hub shuts down.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (hubCollector) Describe(c chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{framesDesc, pendingDesc, undecodedDesc, sessionsDesc, readyDesc, idleDesc, enginesDesc, rateDesc, aiDesc, drainDesc} {
+	for _, d := range []*prometheus.Desc{framesDesc, pendingDesc, undecodedDesc, sessionsDesc, readyDesc, idleDesc, enginesDesc, rateDesc, aiDesc, endedDesc, drainDesc} {
 		c <- d
 	}
 }
@@ -143,6 +145,9 @@ func (h hubCollector) Collect(c chan<- prometheus.Metric) {
 	now := h.hub.AI().Status().Availability
 	for _, st := range hub.Availabilities {
 		gauge(aiDesc, oneIf(st == now), string(st))
+	}
+	for k, n := range s.Ended {
+		counter(endedDesc, n, string(k.Outcome), string(k.Code))
 	}
 	gauge(drainDesc, oneIf(s.Draining))
 }

@@ -63,7 +63,7 @@ func New(c Config) (*Server, error) {
 		Hub: c.Hub, Principal: s.principal, Refuse: s.refuse, Origins: patterns,
 		Message: c.Hub.Limits().Message, Logger: c.Logger,
 	})
-	s.handler = s.guard(s.routes())
+	s.handler = s.guard(s.counted(s.routes()))
 	return s, nil
 }
 
@@ -78,7 +78,15 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // Wait waits for the connections that http.Server.Shutdown does not know.
 func (s *Server) Wait() { s.sockets.Wait() }
 
-func (s *Server) routes() http.Handler {
+// counted is the mux, with its requests counted if there are metrics.
+func (s *Server) counted(mux *http.ServeMux) http.Handler {
+	if s.cfg.Metrics == nil {
+		return mux
+	}
+	return s.cfg.Metrics.requests.watch(mux)
+}
+
+func (s *Server) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /health", s.health)
 	mux.HandleFunc("GET /livez", s.live)

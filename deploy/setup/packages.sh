@@ -6,6 +6,7 @@
 #   build   what it takes to build the program and its libraries
 #   go      Debian's Go, if there is no Go at all (go.sh gets a newer one with it)
 #   test    what the tests use besides
+#   containers  what the tests of the deployment use
 #
 # Where nothing is missing it does nothing, takes milliseconds and needs no root.
 set -euo pipefail
@@ -21,6 +22,7 @@ declare -A groups=(
     zlib1g-dev=/usr/lib*/*/libz.a git=git curl=curl xz-utils=xz npm=npm
     ca-certificates=/etc/ssl/certs/ca-certificates.crt'
   [go]='golang-go=go'
+  [containers]='podman=podman runc=runc docker-registry=docker-registry jq=jq curl=curl'
   [test]='
     ffmpeg=ffmpeg shellcheck=shellcheck jq=jq python3=python3
     python3-websockets=/usr/lib/python3/dist-packages/websockets'

@@ -1,0 +1,143 @@
+# shellcheck shell=bash
+# The checklists before and after a deployment, and what is watched then. Sourced by deploy.sh.
+
+# check NAME STATUS [TEXT] prints a line of a checklist and passes the status on.
+check() {
+  local name=$1 status=$2 text=${3:-}
+  printf '  %-28s %s%s\n' "$name" "$([[ $status -eq 0 ]] && echo ok || echo FAILED)" "${text:+  $text}" >&2
+  return "$status"
+}
+
+# before_deployment TAG: every check is made, even if one before has failed.
+before_deployment() {
+  local tag=$1 bad=0 name value missing=() file
+  check_results 'CI' "$CI_RESULT" "$tag" 'lint ok' 'test ok' 'security ok' 'e2e ok' || bad=1
+  check_results 'security scan' "$SCAN_RESULT" "$tag" 'critical 0' 'high 0' || bad=1
+  for name in $REQUIRED; do
+    value=$(setting "$name")
+    [[ -n $value ]] || missing+=("$name")
+  done
+  check 'environment variables' "$([[ ${#missing[@]} -eq 0 ]] && echo 0 || echo 1)" "${missing[*]:+not set in ENV_FILE: ${missing[*]}}" || bad=1
+  file=$(setting DETECTIONS_CLASSES)
+  if [[ -n $file ]]; then
+    # It is named as the container sees it, where DATA is /data.
+    file=${file/#\/data\//$DATA/}
+    check 'classes.json' "$(jq -e . "$file" >/dev/null 2>&1 && echo 0 || echo 1)" "$file" || bad=1
+  fi
+  reachable 'Loader' "$(setting DETECTIONS_LOADER_URL)" || bad=1
+  reachable 'Annotations service' "$(setting DETECTIONS_ANNOTATIONS_URL)" || bad=1
+  value=$(df --output=avail -m "$DATA" 2>/dev/null | tail -n 1)
+  check 'disk' "$([[ ${value:-0} -ge $MIN_DISK ]] && echo 0 || echo 1)" "${value:-0} MB free under $DATA, at least $MIN_DISK are needed" || bad=1
+  if [[ -z $(running) ]]; then
+    check 'port' "$(exec 2>/dev/null 7<>"/dev/tcp/${URL#http://}" && echo 1 || echo 0)" "$LISTEN" || bad=1
+  fi 2>/dev/null
+  return "$bad"
+}
+
+# setting NAME is what ENV_FILE says of a variable.
+setting() { [[ -z $ENV_FILE ]] || sed -n "s/^$1=//p" "$ENV_FILE" 2>/dev/null | tail -n 1; }
+
+# check_results NAME FILE TAG LINE…: the file is whole, and has the lines.
+check_results() {
+  local name=$1 file=${2//'{tag}'/$3} line
+  if [[ -z $file ]]; then
+    check "$name" 0 'not checked: no file is configured'
+    return
+  fi
+  shift 3
+  [[ -r $file && -r $file.sha256 ]] || { check "$name" 1 "$file or its .sha256 cannot be read" || return; }
+  [[ $(sha256sum <"$file" | cut -d ' ' -f 1) == "$(cut -d ' ' -f 1 "$file.sha256")" ]] || { check "$name" 1 "$file is not what its .sha256 says" || return; }
+  for line in "$@"; do
+    grep -qxF "$line" "$file" || { check "$name" 1 "$file has no line \"$line\"" || return; }
+  done
+  check "$name" 0 "$file"
+}
+
+# reachable NAME URL: it answers, whatever it says.
+reachable() {
+  [[ -n $2 ]] || return 0
+  check "$1" "$(curl --silent --output /dev/null --max-time "$HEALTH_TIMEOUT" "$2" && echo 0 || echo 1)" "$2"
+}
+
+# works URL: what a client needs.
+works() {
+  local url=$1 bad=0 answer
+  check 'GET /health' "$(get --output /dev/null "$url/health" 2>/dev/null && echo 0 || echo 1)" || bad=1
+  answer=$(picture | curl --silent --max-time 30 --data-binary @- "$url/detect" 2>/dev/null)
+  check 'a detection' "$(jq -e '.width == 64 and .height == 64 and (.detections | type == "array") and (.model | length > 0)' <<<"$answer" >/dev/null 2>&1 && echo 0 || echo 1)" \
+    "$(jq -r '.detail // .model // empty' <<<"$answer" 2>/dev/null)" || bad=1
+  check 'ENABLED after it' "$([[ $(get "$url/health" 2>/dev/null | jq -r .aiAvailability) == ENABLED ]] && echo 0 || echo 1)" || bad=1
+  # A stream has no end: a header of it is enough.
+  answer=$(curl --silent --max-time 1 --dump-header - --output /dev/null "$url/detect/stream" 2>/dev/null || true)
+  check 'GET /detect/stream' "$(grep -qi '^content-type: text/event-stream' <<<"$answer" && echo 0 || echo 1)" || bad=1
+  return "$bad"
+}
+
+# after_deployment URL: that, and a log without errors.
+after_deployment() {
+  local bad=0 container errors
+  works "$1" || bad=1
+  container=$(running | head -n 1)
+  errors=$(engine logs "$container" 2>&1 | jq -Rr 'fromjson? | select(.level == "ERROR") | .msg' | sort | uniq -c | head -n 3)
+  check 'log without errors' "$([[ -z $errors ]] && echo 0 || echo 1)" "${errors//$'\n'/; }" || bad=1
+  return "$bad"
+}
+
+# counts prints how many requests and sessions were answered, and how many failed because
+# of the hub: by their status, or by such a code.
+counts() {
+  get "$URL/metrics" 2>/dev/null | awk '
+    /^detections_requests_total\{/ { all += $NF; if ($0 ~ /status="5xx"/) bad += $NF }
+    /^detections_sessions_ended_total\{/ { all += $NF; if ($0 ~ /code="(internal|engine_unavailable)"/) bad += $NF }
+    END { printf "%d %d\n", all, bad }'
+}
+
+# errors_before remembers the rate of errors of the version that runs.
+errors_before() {
+  rate_before=0
+  local all bad
+  if read -r all bad < <(counts) && [[ ${all:-0} -gt 0 ]]; then
+    rate_before=$(awk -v all="$all" -v bad="$bad" 'BEGIN { print bad / all }')
+  fi
+}
+
+# observe watches the hub for OBSERVE seconds, and sets why if it must be rolled back.
+observe() {
+  local deadline=$((SECONDS + OBSERVE)) failed=0 all bad from_all from_bad rate since=$SECONDS
+  read -r from_all from_bad < <(counts) || true
+  while [[ $SECONDS -lt $deadline ]]; do
+    if get --output /dev/null "$URL/health" 2>/dev/null && get --output /dev/null "$URL/readyz" 2>/dev/null; then
+      failed=0
+    elif failed=$((failed + 1)) && [[ $failed -ge $MAX_FAILED ]]; then
+      why="$failed health checks in a row have failed"
+      say "$why"
+      return 1
+    fi
+    if read -r all bad < <(counts) && [[ -n ${bad:-} ]]; then
+      rate=$(awk -v n="$((all - ${from_all:-0}))" -v bad="$((bad - ${from_bad:-0}))" 'BEGIN { print (n >= 20 ? bad / n : 0) }')
+      if awk -v r="$rate" -v most="$MAX_ERRORS" -v before="${rate_before:-0}" -v growth="$MAX_GROWTH" 'BEGIN { exit !(r > most && r > growth * before) }'; then
+        why="$rate of requests and sessions fail"
+        say "$why"
+        return 1
+      fi
+      if [[ $((SECONDS - since)) -ge 60 ]]; then
+        from_all=$all from_bad=$bad since=$SECONDS
+      fi
+    fi
+    sleep 1
+  done
+}
+
+# evidence CONTAINER keeps what is needed to find out what was wrong.
+evidence() {
+  local container=$1 folder
+  folder=$STATE/evidence/$(date -u +%Y%m%dT%H%M%SZ)-$container
+  mkdir -p "$folder"
+  engine logs "$container" >"$folder/log" 2>&1 || true
+  engine inspect "$container" 2>/dev/null |
+    jq '.[0] | {image: .ImageName, state: .State, created: .Created, labels: .Config.Labels}' >"$folder/container.json" 2>/dev/null || true
+  get "$URL/metrics" >"$folder/metrics" 2>/dev/null || true
+  get "$URL/health" >"$folder/health.json" 2>/dev/null || true
+  get "$URL/v1/sessions" >"$folder/sessions.json" 2>/dev/null || true
+  say "evidence is in $folder"
+}

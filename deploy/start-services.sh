@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# usage: deploy/start-services.sh [TAG]
+#
+# Starts the hub with a tag (default: that of .deploy-previous-tag) and waits until it is
+# ready, saying how far it is. If it runs already with this tag nothing is changed. Exit
+# status: 0 it is ready, 1 it is not, 2 the command line or deploy.conf makes no sense,
+# 3 another deployment is under way.
+set -euo pipefail
+# shellcheck source=deploy/common.sh
+. "$(dirname "$0")/common.sh"
+
+[[ ${1:-} != -h && ${1:-} != --help ]] || { usage && exit; }
+[[ $# -le 1 ]] || fail "$E_USAGE" "one tag at most; see --help"
+configure
+exclusively
+tag=${1:-}
+if [[ -z $tag ]]; then
+  tag=$(cat "$previous_file" 2>/dev/null) || fail "$E_USAGE" "name a tag: $previous_file cannot be read"
+fi
+check_tag "$tag"
+container=$(running | head -n 1)
+if [[ -n $container ]]; then
+  now=$(tag_of "$container")
+  [[ $now == "$tag" ]] || fail "$E_FAILED" "$container runs, with tag $now; deploy.sh replaces it, stop-services.sh stops it"
+  say "$container runs already"
+else
+  container=$(launch_hub "$tag") || fail "$E_FAILED" "$IMAGE:$tag does not start"
+  say "$container is started"
+fi
+await_ready "$container" "$URL" || exit "$E_FAILED"
+say "$IMAGE:$tag is ready at $URL"
