@@ -29,6 +29,9 @@ var ladder = map[string]string{
 	"infer/ort":       "infer media C onnxruntime_go",
 	"infer/infertest": "infer media",
 
+	"infer/loader/loadertest":         "",
+	"infer/loader/loadertest/standin": "infer/loader/loadertest",
+
 	"session":             "media media/spool media/worker infer infer/track session/wire",
 	"session/wire":        "media infer",
 	"session/ws":          "session session/wire coder/websocket",

@@ -33,6 +33,10 @@ func Describe(f *Facts, d *Description) (*Model, error) {
 	if b.labels, err = b.names(); err != nil {
 		return nil, err
 	}
+	own := b.labels != nil
+	if !own && d.Classes != nil {
+		b.labels = d.Classes.names()
+	}
 	for _, t := range b.outputs {
 		if !readable(t.Type) {
 			return nil, fmt.Errorf("output %s is of a type that cannot be read, expected numbers", t)
@@ -54,6 +58,12 @@ func Describe(f *Facts, d *Description) (*Model, error) {
 	}
 	if d.Output.NMS != nil {
 		m.Single = !*d.Output.NMS
+	}
+	if c := d.Classes; c != nil {
+		if err := c.check(m, own); err != nil {
+			return nil, err
+		}
+		c.dress(m, own)
 	}
 	return m, nil
 }
@@ -249,8 +259,11 @@ func (b *builder) label(classes int, t Tensor) error {
 		}
 	case len(b.labels) != classes:
 		from := "the metadata"
-		if b.d.Labels != nil {
+		switch {
+		case b.d.Labels != nil:
 			from = "the description"
+		case b.facts.Metadata["names"] == "":
+			from = b.d.Classes.Path
 		}
 		return fmt.Errorf("output %s has %d classes, but %s names %d", t, classes, from, len(b.labels))
 	}

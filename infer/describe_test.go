@@ -94,3 +94,15 @@ func TestPixelsOfFamilies(t *testing.T) {
 		t.Errorf("got %+v", m)
 	}
 }
+
+func TestAbsurdSizesAreRefused(t *testing.T) {
+	for want, f := range map[string]*infer.Facts{
+		"output output0 float32 [N,84,1099511627776]: expected 1 to 67108864 values for an image": facts(640, "", 84, 1<<40),
+		"output output0 float32 [N,67108864,85]: expected 1 to 67108864 values":                   facts(640, "", 1<<26, 85),
+		"width 5000, expected at most 4096":                                                       facts(5000, "", 84, 8400),
+	} {
+		if _, err := infer.Describe(f, &infer.Description{Head: "yolov8"}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("err = %v, want %q", err, want)
+		}
+	}
+}

@@ -26,8 +26,15 @@ type Description struct {
 	Input   InputDescription  `json:"input"`
 	Output  OutputDescription `json:"output"`
 
+	// Classes are those that are listed beside it; nil: they are not. Names that the
+	// description or the file gives must be the same.
+	Classes *ClassList `json:"-"`
+
 	sum string
 }
+
+// Sum is the first 12 hex digits of the SHA-256 of the file.
+func (d *Description) Sum() string { return d.sum }
 
 // InputDescription describes the input.
 type InputDescription struct {

@@ -16,8 +16,18 @@ type Box struct{ X, Y, W, H float32 }
 // Detect is a session's choice of what counts as a detection.
 type Detect struct {
 	Threshold float32      // lowest confidence, 0..1
+	Asked     bool         // the session asked for Threshold: it holds for classes that have one of their own, too
+	Faint     float32      // what has so much confidence is found too, below any threshold; 0: it is not
 	IoU       float32      // boxes of a class that overlap more than this are one object, 0..1
 	Classes   map[int]bool // nil: all
+}
+
+// Least is the lowest confidence that counts for a class of a model.
+func (d *Detect) Least(m *Model, class int) float32 {
+	if d.Asked || class < 0 || class >= len(m.Thresholds) {
+		return d.Threshold
+	}
+	return m.Thresholds[class]
 }
 
 // The defaults of Detect.

@@ -8,11 +8,17 @@ type Model struct {
 	Name    string
 	Version string // first 12 hex digits of SHA256, unless the model's source names a version
 	SHA256  string // of the ONNX file, lower-case hex
-	// Description is the first 12 hex digits of the SHA-256 of the description that
-	// overrides what the file says; empty: there is none.
+	// Description is 12 hex digits that stand for what overrides the file: the beginning
+	// of the SHA-256 of its description, or of that and what of classes.json changes
+	// results; empty: nothing does.
 	Description string
 	Labels      []string
-	Input       Input
+	// Colors are those of the classes, #rrggbb or empty; nil: there are none.
+	Colors []string
+	// Thresholds are the lowest confidences of the classes, for sessions that ask for
+	// none; nil: DefaultThreshold.
+	Thresholds []float32
+	Input      Input
 	// Batch is how many images a run must have; 0: as many as one likes.
 	Batch int
 	// Outputs are in the order in which the head reads them. All dimensions but the

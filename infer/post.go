@@ -1,6 +1,10 @@
 package infer
 
-import "detections/media"
+import (
+	"slices"
+
+	"detections/media"
+)
 
 var defaultDetect = Detect{Threshold: DefaultThreshold, IoU: DefaultIoU}
 
@@ -12,20 +16,28 @@ type Postprocessor struct {
 	detections []Detection
 }
 
-// Detect returns what the engine's last run found in image i: head, class filter,
-// NMS unless the network gives each object once, and boxes in the pixels of the source that lies at g. A nil d means the
-// defaults. The result is valid until the next Detect.
+// Detect returns what the engine's last run found in image i: head, thresholds of
+// the classes, class filter, NMS unless the network gives each object once, and boxes in
+// the pixels of the source that lies at g. A nil d means the defaults. The result is valid until the next Detect.
 func (p *Postprocessor) Detect(e Engine, i int, d *Detect, g media.Geometry) []Detection {
 	if d == nil {
 		d = &defaultDetect
 	}
 	m := e.Model()
-	p.candidates = m.Head.Decode(e, i, d.Threshold, p.candidates[:0])
+	byClass, least := !d.Asked && m.Thresholds != nil, d.Threshold
+	if byClass {
+		least = slices.Min(m.Thresholds)
+	}
+	if d.Faint > 0 {
+		least = min(least, d.Faint)
+	}
+	p.candidates = m.Head.Decode(e, i, least, p.candidates[:0])
 	candidates := p.candidates
-	if d.Classes != nil {
+	if byClass || d.Classes != nil {
 		candidates = candidates[:0]
 		for _, c := range p.candidates {
-			if d.Classes[int(c.Class)] {
+			low := byClass && c.Score < d.Least(m, int(c.Class)) && (d.Faint == 0 || c.Score < d.Faint)
+			if !low && (d.Classes == nil || d.Classes[int(c.Class)]) {
 				candidates = append(candidates, c)
 			}
 		}

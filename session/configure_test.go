@@ -92,7 +92,7 @@ func TestConfigureKeepsWhatItDoesNotName(t *testing.T) {
 			t.Fatalf("configured %+v", all)
 		}
 		for i, want := range []string{
-			`{0.3 0.5 [red]} {0 0 true}`, `{0.3 0.7 [red]} {0 0 true}`, `{0.3 0.7 [red]} {0 5 false}`, `{0.3 0.7 []} {0 5 false}`,
+			`{0.3 false 0.5 [red]} {0 0 true}`, `{0.3 false 0.7 [red]} {0 0 true}`, `{0.3 false 0.7 [red]} {0 5 false}`, `{0.3 false 0.7 []} {0 5 false}`,
 		} {
 			if got := fmt.Sprint(all[i].Detect, all[i].Sample); got != want || all[i].Frame != 0 {
 				t.Errorf("configured %d from frame %d: %s, want %s", i, all[i].Frame, got, want)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"detections/infer"
 	"detections/media"
 	"detections/session/wire"
 )
@@ -67,16 +68,18 @@ func (s *Session) configured(frame int64) error {
 	set := s.inForce
 	err := s.append(&wire.Configured{
 		ID: set.id, Frame: frame, Mode: s.mode, Sample: set.sample,
-		Detect: set.told(), Track: set.track,
+		Detect: set.told(s.engine), Track: set.track,
 		Model: wire.ModelRef{Name: s.engine.Name, Version: s.engine.Version}, Engine: s.identity,
 	}, nil)
 	s.configuredAt = s.offset
 	return err
 }
 
-// told is how clients are told of the settings.
-func (set settings) told() wire.DetectInForce {
-	return wire.DetectInForce{Threshold: wire.Decimal(set.detect.Threshold), IoU: wire.Decimal(set.detect.IoU), Labels: set.labels}
+// told is how clients are told of the settings. That a threshold was asked for matters
+// where the model has others.
+func (set settings) told(m *infer.Model) wire.DetectInForce {
+	asked := set.detect.Asked && m.Thresholds != nil
+	return wire.DetectInForce{Threshold: wire.Decimal(set.detect.Threshold), Asked: asked, IoU: wire.Decimal(set.detect.IoU), Labels: set.labels}
 }
 
 func (s *Session) detections(e *entry) *wire.Detections {

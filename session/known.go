@@ -20,7 +20,7 @@ func Identify(start wire.Start, m *infer.Model, id infer.Identity) (string, erro
 	}
 	c := wire.Configured{
 		Mode: cmp.Or(start.Mode, wire.File), Sample: set.sample, Engine: id, Track: set.track,
-		Model: wire.ModelRef{Name: m.Name, Version: m.Version}, Detect: set.told(),
+		Model: wire.ModelRef{Name: m.Name, Version: m.Version}, Detect: set.told(m),
 	}
 	return identity(start, c), nil
 }

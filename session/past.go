@@ -121,7 +121,11 @@ func (p *Past) settings(m *infer.Model) (settings, error) {
 	c := p.configured
 	s := settings{id: c.ID, sample: c.Sample, labels: c.Detect.Labels, track: c.Track}
 	set, err := classes(m, c.Detect.Labels)
-	s.look(&infer.Detect{Threshold: float32(c.Detect.Threshold), IoU: float32(c.Detect.IoU), Classes: set})
+	threshold := float32(c.Detect.Threshold)
+	s.look(&infer.Detect{
+		Threshold: threshold, Asked: c.Detect.Asked || threshold != infer.DefaultThreshold,
+		IoU: float32(c.Detect.IoU), Classes: set,
+	})
 	return s, err
 }
 

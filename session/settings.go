@@ -42,9 +42,9 @@ func asked(m wire.Start) *wire.Configure {
 // faint to be told of; the rest of what is found does not depend on that.
 func (s *settings) look(d *infer.Detect) {
 	s.detect, s.search = d, d
-	if s.track && d.Threshold > track.Faint {
+	if s.track {
 		fainter := *d
-		fainter.Threshold = track.Faint
+		fainter.Faint = track.Faint
 		s.search = &fainter
 	}
 }
@@ -63,7 +63,7 @@ func (s settings) apply(c *wire.Configure, m *infer.Model) (settings, error) {
 	d := *s.detect
 	if c.Detect != nil {
 		if t := c.Detect.Threshold; t != nil {
-			d.Threshold = asTold(*t)
+			d.Threshold, d.Asked = asTold(*t), true
 		}
 		if i := c.Detect.IoU; i != nil {
 			d.IoU = asTold(*i)

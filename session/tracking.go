@@ -19,21 +19,26 @@ const stateEvery = 64
 type tracking struct {
 	tracker track.Tracker
 	on      bool // it was, at some time
-	since   int  // results since a state was recorded; −1: what went before does not count
+	// Of the latest result: what clients are told of, and what is fainter.
+	told, faint []infer.Detection
+	since       int // results since a state was recorded; −1: what went before does not count
 }
 
 // follow gives the detections that clients are told of, with the numbers of their objects.
 func (t *tracking) follow(e *entry, set *settings) []infer.Detection {
-	all := e.result.Detections // best first
-	n := 0
-	for n < len(all) && all[n].Confidence >= set.detect.Threshold {
-		n++
+	t.told, t.faint = t.told[:0], t.faint[:0]
+	for _, d := range e.result.Detections { // best first
+		if d.Confidence >= set.detect.Least(e.result.Model, d.Class) {
+			t.told = append(t.told, d)
+		} else {
+			t.faint = append(t.faint, d)
+		}
 	}
 	if set.track && e.result.Err == nil {
 		t.on = true
-		t.tracker.Update(e.info.PTS, all[:n], all[n:])
+		t.tracker.Update(e.info.PTS, t.told, t.faint)
 	}
-	return all[:n]
+	return t.told
 }
 
 // interrupt says that an event comes between two results, and whether objects cannot

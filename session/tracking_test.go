@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"detections/infer"
 	"detections/infer/infertest"
 	"detections/session/sessiontest"
 	"detections/session/wire"
@@ -75,6 +76,12 @@ func TestObjectsKeepTheirNumbersOverLives(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				rng := rand.New(rand.NewPCG(seed, 9))
 				o := options{staged: true, start: wire.Start{Track: true}, engines: []infertest.Config{crowd()}, decoders: sessiontest.Config{Cost: ms}}
+				if seed%2 == 1 { // classes with thresholds of their own
+					o.engines[0].Thresholds = []float32{0.25, 0.85, infer.DefaultThreshold}
+				}
+				if seed%4 == 3 { // which do not hold for who asks
+					o.start.Detect = &wire.Detect{Threshold: new(infer.DefaultThreshold)}
+				}
 				golden := begin(t, o)
 				golden.upload(video(400))
 				want, _ := golden.finish()

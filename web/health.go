@@ -5,6 +5,7 @@ import (
 
 	"detections/hub"
 	"detections/hub/outbox"
+	"detections/infer"
 	"detections/session/wire"
 )
 
@@ -61,13 +62,8 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 }
 
 type classList struct {
-	Model   string  `json:"model"`
-	Classes []class `json:"classes"`
-}
-
-type class struct {
-	ID   int    `json:"id"`
-	Name string `json:"name"`
+	Model   string            `json:"model"`
+	Classes []infer.ClassInfo `json:"classes"`
 }
 
 // classes lists what the model in force can detect.
@@ -77,9 +73,5 @@ func (s *Server) classes(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, wire.Errorf(wire.EngineUnavailable, "no model is loaded yet; GET /health says how far it is"))
 		return
 	}
-	list := classList{Model: m.Ref(), Classes: make([]class, len(m.Labels))}
-	for i, l := range m.Labels {
-		list.Classes[i] = class{i, l}
-	}
-	writeJSON(w, typeJSON, http.StatusOK, list)
+	writeJSON(w, typeJSON, http.StatusOK, classList{Model: m.Ref(), Classes: m.ClassInfo()})
 }

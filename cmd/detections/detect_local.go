@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"sync"
 
 	"detections/hub"
@@ -45,7 +45,10 @@ func removeLocal() {
 func localSettings(model string) (*settings, error) {
 	s := new(settings)
 	err := complete(s.flags(), os.Getenv)
-	s.model = cmp.Or(model, s.model)
+	if model != "" {
+		s.model, s.from.url = model, "" // a file, whatever the hub here gets from a Loader
+	}
+	s.from.folder = filepath.Join(s.data, "models") // it outlives a temporary data directory
 	if err := errors.Join(err, s.validate()); err != nil {
 		return nil, &usageError{err}
 	}

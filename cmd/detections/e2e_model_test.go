@@ -1,13 +1,19 @@
 package main_test
 
 import (
+	"encoding/json"
 	"image/jpeg"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
+	"syscall"
 	"testing"
 
 	"detections/infer"
 	"detections/infer/infertest"
+	"detections/infer/loader/loadertest"
 )
 
 // modelFile writes a YOLOv8 of 64×64 that always sees one cat, at 16, 20 to 48, 44.
@@ -51,7 +57,7 @@ func TestE2EModelInspect(t *testing.T) {
 		{2, "--time: expected 0 to 1m", []string{"inspect", "--time", "2h", "x.onnx"}},
 		{2, "expected the ONNX file of a model, and pictures", []string{"try", "x.onnx"}},
 		{2, "name another folder", []string{"try", "--out", filepath.Dir(media(t, "frame.jpg")), "x.onnx", media(t, "frame.jpg")}},
-		{1, "no inference engine: model: stat nowhere.onnx: no such file", []string{"try", "nowhere.onnx", media(t, "frame.jpg")}},
+		{1, "no inference engine: model from nowhere.onnx: no such file", []string{"try", "nowhere.onnx", media(t, "frame.jpg")}},
 	} {
 		cli(t, append([]string{"model"}, c.args...)...).check(t, c.words, c.status, c.words)
 	}
@@ -85,4 +91,53 @@ func TestE2EServeAndDetectUseAModelFile(t *testing.T) {
 	cli(t, "detect", "--hub", p.url, "--every", "50", media(t, "people.mp4")).check(t, "detect", 0, "cat", "in 2 of 2 frames")
 	cli(t, "detect", "--local", "--model", model, media(t, "frame.jpg")).check(t, "local", 0, "cat", "confidence up to 0.80")
 	cli(t, "detect", "--hub", p.url, "--model", model, media(t, "frame.jpg")).check(t, "both", 2, "--model: a hub has its own model; give --local too")
+}
+
+// The model comes from the Loader, with the classes of this machine; at the next start the
+// Loader is away.
+func TestE2EAModelComesFromTheLoader(t *testing.T) {
+	model, err := os.ReadFile(modelFile(t, "cats", cats))
+	if err != nil {
+		t.Fatal(err)
+	}
+	service := &loadertest.Service{Tokens: func(token string) bool { return token == "open" }}
+	service.Put("cats", loadertest.Model{Bytes: model, Version: "2026-11", Description: `{"head": "yolov8"}`})
+	at := httptest.NewServer(service)
+	defer at.Close()
+	classes := filepath.Join(t.TempDir(), "classes.json")
+	if err := os.WriteFile(classes, []byte(`[{"id": 1, "name": "dog"}, {"id": 0, "name": "cat", "color": "#ff8800", "threshold": 0.9}]`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"--data", t.TempDir(), "--loader-url", at.URL, "--model", "cats", "--classes", classes}
+	p := start(t, []string{"DETECTIONS_LOADER_TOKEN=open"}, args...)
+	p.await("engine ready")
+	cli(t, "health", "--hub", p.url).check(t, "health", 0, "ready: cats@2026-11 on cpu")
+	res, err := http.Get(p.url + "/classes")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var list struct{ Classes []infer.ClassInfo }
+	if err := json.NewDecoder(res.Body).Decode(&list); err != nil {
+		t.Fatal(err)
+	}
+	if want := []infer.ClassInfo{{ID: 0, Name: "cat", Color: "#ff8800", Threshold: 0.9}, {ID: 1, Name: "dog", Threshold: 0.45}}; !reflect.DeepEqual(list.Classes, want) {
+		t.Errorf("classes %+v", list.Classes)
+	}
+	// The cat is seen with 0.8: enough for who asks for so much, not for a cat in general.
+	cli(t, "detect", "--hub", p.url, media(t, "frame.jpg")).check(t, "the class's threshold", 0, "nothing")
+	cli(t, "detect", "--hub", p.url, "--threshold", "0.7", media(t, "frame.jpg")).check(t, "the session's threshold", 0, "cat", "confidence up to 0.80")
+	p.signal(syscall.SIGTERM)
+	if code := p.exit(); code != 0 {
+		t.Fatalf("exit status %d", code)
+	}
+	at.Close()
+	p = start(t, nil, args...)
+	p.await("engine ready")
+	cli(t, "health", "--hub", p.url).check(t, "without a Loader", 0, "ready: cats@2026-11 on cpu")
+	cli(t, "serve", "--loader-url", at.URL).check(t, "no name", 2, "model: expected the name of a model at loader-url")
+	cli(t, "serve", "--loader-token-file", "x").check(t, "no URL", 2, "loader-url: expected the URL that the token is for")
+	for _, v := range service.Violations() {
+		t.Error(v)
+	}
 }

@@ -50,7 +50,7 @@ Nothing else should run meanwhile. A GPU has nothing to calibrate.`,
 			return calibrate(cmd.Context(), cmd.OutOrStdout(), s)
 		},
 	}
-	for _, name := range []string{"data", "model", "ort-library", "config"} {
+	for _, name := range []string{"data", "model", "classes", "loader-url", "loader-path", "loader-token-file", "ort-library", "config"} {
 		cmd.Flags().AddFlag(flags.Lookup(name))
 	}
 	return cmd
@@ -58,7 +58,7 @@ Nothing else should run meanwhile. A GPU has nothing to calibrate.`,
 
 // calibrate measures every layout and writes down the best.
 func calibrate(ctx context.Context, out io.Writer, s *settings) error {
-	file, err := s.file()
+	file, err := s.file(ctx, nil)
 	if err != nil {
 		return err
 	}

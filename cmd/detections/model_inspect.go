@@ -24,7 +24,7 @@ import (
 
 // inspect says what a model is, and how fast.
 func inspect(ctx context.Context, w io.Writer, s *settings, each time.Duration) error {
-	file, err := s.file()
+	file, err := s.file(ctx, nil)
 	if err != nil {
 		return err
 	}
@@ -33,7 +33,7 @@ func inspect(ctx context.Context, w io.Writer, s *settings, each time.Duration) 
 	}
 	facts, err := ort.Inspect(file.Bytes)
 	if err != nil {
-		return fmt.Errorf("%s: %w", s.model, err)
+		return fmt.Errorf("%s: %w", file.Name, err)
 	}
 	sayFacts(w, file, facts)
 	model, err := s.describe(file)
@@ -85,8 +85,11 @@ func lines(w io.Writer) func(name, format string, args ...any) {
 func sayFacts(w io.Writer, file loader.File, f *infer.Facts) {
 	line := lines(w)
 	line("model", "%s@%s, %s, sha256 %s", file.Name, file.Version, humanize.IBytes(uint64(len(file.Bytes))), file.SHA256)
-	if file.Description != nil {
+	if file.DescribedBy != "" {
 		line("description", "%s", file.DescribedBy)
+	}
+	if d := file.Description; d != nil && d.Classes != nil {
+		line("classes", "%s", d.Classes.Path)
 	}
 	for _, t := range f.Inputs {
 		line("input", "%s", t)
@@ -133,6 +136,9 @@ func sayModel(w io.Writer, m *infer.Model) {
 		more = ", …"
 	}
 	line("labels", "%d: %s%s", len(m.Labels), strings.Join(shown, ", "), more)
+	if m.Thresholds != nil {
+		line("thresholds", "%.4g to %.4g, by class, unless a session asks for one", slices.Min(m.Thresholds), slices.Max(m.Thresholds))
+	}
 }
 
 // timing is how fast a model runs.

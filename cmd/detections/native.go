@@ -21,7 +21,7 @@ import (
 // loadEngines opens the model as often as the machine can use it.
 func loadEngines(s *settings, metrics *web.Metrics, log *slog.Logger) hub.Load {
 	return func(ctx context.Context, report func(hub.Availability, float64)) (*infer.Batcher, error) {
-		file, err := s.file()
+		file, err := s.file(ctx, func(p loader.Progress) { report(hub.Downloading, p.Percent()) })
 		if err != nil {
 			return nil, err
 		}
@@ -40,14 +40,6 @@ func loadEngines(s *settings, metrics *web.Metrics, log *slog.Logger) hub.Load {
 		}
 		return b, nil
 	}
-}
-
-// file reads the model.
-func (s *settings) file() (loader.File, error) {
-	if s.model == "" {
-		return loader.Embedded()
-	}
-	return loader.ReadFile(s.model)
 }
 
 // describe loads ONNX Runtime and recognises the model.

@@ -32,6 +32,7 @@ type settings struct {
 	logForm  string
 
 	model      string
+	from       modelSource
 	ortLibrary string
 	providers  []string
 	engines    int
@@ -62,7 +63,8 @@ func (s *settings) flags() *pflag.FlagSet {
 	f.StringVar(&s.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&s.logForm, "log-format", "auto", "text, json, or auto: text on a terminal, else json")
 
-	f.StringVar(&s.model, "model", "", "ONNX `file` of the model, described by the JSON file beside it if there is one; default: the model that is part of the program")
+	f.StringVar(&s.model, "model", "", "ONNX `file` of the model, described by the JSON file beside it if there is one; or a folder, whose newest model it is; or with --loader-url its name there; default: the model that is part of the program")
+	s.from.flags(f)
 	f.StringVar(&s.ortLibrary, "ort-library", "", "ONNX Runtime's shared library; default: libonnxruntime.so beside the program, else the system's")
 	f.StringSliceVar(&s.providers, "providers", []string{"tensorrt", "cuda", "cpu"}, "execution providers, tried in this order")
 	f.IntVar(&s.engines, "engines", 0, "instances of the model; 0: on the CPU as calibrated, or else one per processor core; one on a GPU")
@@ -122,7 +124,7 @@ func (s *settings) validate() error {
 		atLeast("max-message", s.limits.Message, 4<<10), atLeast("linger", int64(s.limits.Linger), int64(time.Millisecond)),
 		atLeast("retention", int64(s.limits.Retention), int64(time.Second)), atLeast("max-kept", int64(s.limits.Kept), 1),
 		atLeast("warm-workers", int64(s.warmWorkers), 1), atLeast("drain-delay", int64(s.drainDelay), 0),
-		atLeast("drain-timeout", int64(s.drainTimeout), 0), s.annotations.validate(),
+		atLeast("drain-timeout", int64(s.drainTimeout), 0), s.annotations.validate(), s.from.validate(s.model),
 	}
 	if r := s.limits.MinRate; !(r > 0 && r <= 1000) || s.limits.PerPrincipal < 0 {
 		errs = append(errs, fmt.Errorf("min-rate, max-per-client: expected above 0 to 1000 and at least 0, got %v and %d", r, s.limits.PerPrincipal))

@@ -60,10 +60,11 @@ var Model = sync.OnceValue(func() *infer.Model {
 // model is Model with the input of a configuration.
 func model(c Config) *infer.Model {
 	m := Model()
-	if c.Type == m.Input.Type && c.Layout == m.Input.Layout {
+	if c.Type == m.Input.Type && c.Layout == m.Input.Layout && c.Thresholds == nil {
 		return m
 	}
 	other := *m
+	other.Thresholds = c.Thresholds
 	other.Input.Type, other.Input.Layout = c.Type, c.Layout
 	if c.Type == infer.Uint8 {
 		other.Input.Mean, other.Input.Std = [3]float32{}, [3]float32{1, 1, 1}
@@ -84,6 +85,8 @@ type Config struct {
 	// Type and Layout are those of the input.
 	Type   infer.Type
 	Layout infer.Layout
+	// Thresholds are those of the classes; nil: there are none.
+	Thresholds []float32
 	// Before is called at the beginning of every run of n images. It may look at
 	// their Tags, fail the run, or block for as long as the engine is to be stuck.
 	Before func(e *Engine, n int) error

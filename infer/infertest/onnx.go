@@ -23,7 +23,7 @@ type Graph struct {
 	Constants []Constant
 }
 
-// Node is an operator. The values of Attrs are int, []int or float32.
+// Node is an operator. The values of Attrs are int, []int, float32 or Constant.
 type Node struct {
 	Op, Domain string
 	In, Out    []string
@@ -36,6 +36,8 @@ type Constant struct {
 	Shape  []int64
 	Floats []float32
 	Ints   []int64
+	// External says that the values are in a file of this name.
+	External string
 }
 
 // Output is an output that is the same for every picture, but for Colors: then the
@@ -148,6 +150,8 @@ func (n Node) bytes() []byte {
 				a = number(a, 8, i)
 			}
 			a = number(a, 20, 7)
+		case Constant:
+			a = number(message(a, 5, v.bytes()), 20, 4)
 		default:
 			panic(fmt.Sprintf("attribute %s is a %T", k, v))
 		}
@@ -171,7 +175,11 @@ func (c Constant) bytes() []byte {
 	for _, v := range c.Floats {
 		raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(v))
 	}
-	return message(text(number(b, 2, typ), 8, c.Name), 9, raw)
+	b = text(number(b, 2, typ), 8, c.Name)
+	if c.External != "" {
+		return number(message(b, 13, text(text(nil, 1, "location"), 2, c.External)), 14, 1)
+	}
+	return message(b, 9, raw)
 }
 
 func valueInfo(t infer.Tensor) []byte {

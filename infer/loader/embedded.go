@@ -1,11 +1,13 @@
-// Package loader fetches, verifies and stores models. For now there are the model that
-// is embedded in the program, so that it works alone, and files.
+// Package loader fetches, verifies and stores models, and watches for newer versions:
+// [EmbeddedSource], so that the program works alone, files and folders ([Disk]), and the
+// Loader service ([Service]). A [Watcher] follows one of them.
 //
 // The embedded model is NanoDet-g for the 80 classes of COCO; NOTICE says where it
 // comes from and under which licences it is.
 package loader
 
 import (
+	"cmp"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
@@ -23,8 +25,16 @@ type File struct {
 	Bytes   []byte // the ONNX file; not to be changed
 	// Description overrides what the file says; nil: there is none.
 	Description *infer.Description
-	DescribedBy string // path of the description
+	DescribedBy string // path or address of the description
+	// Path is where the file is on disk, never to change; empty: it is not, or it may
+	// change there.
+	Path string
+	key  string
 }
+
+// Key tells two models apart that give other results or are shown otherwise: it is the
+// SHA256 of the file, and with a description or classes the sums of those.
+func (f *File) Key() string { return cmp.Or(f.key, f.SHA256) }
 
 const (
 	embeddedName   = "nanodet-g-416"

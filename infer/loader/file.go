@@ -1,6 +1,7 @@
 package loader
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -23,33 +24,44 @@ const MaxFile = 2<<30 - 1
 func ReadFile(path string) (File, error) {
 	b, err := read(path, MaxFile)
 	if err != nil {
-		return File{}, fmt.Errorf("model: %w", err)
+		return File{}, err
 	}
 	sum := sha256.Sum256(b)
 	f := File{Name: strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)), SHA256: hex.EncodeToString(sum[:]), Bytes: b}
 	f.Version = f.SHA256[:12]
-	for _, name := range []string{f.Name + ".json", "model.json"} {
-		beside := filepath.Join(filepath.Dir(path), name)
+	for _, beside := range descriptions(path) {
 		text, err := read(beside, infer.MaxDescription)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err == nil {
-			f.Description, err = infer.ParseDescription(text)
+			err = f.describe(text, beside)
 		}
 		if err != nil {
 			return File{}, fmt.Errorf("%s: %w", beside, err)
 		}
-		f.DescribedBy = beside
-		if f.Description.Name != "" {
-			f.Name = f.Description.Name
-		}
-		if f.Description.Version != "" {
-			f.Version = f.Description.Version
-		}
 		break
 	}
 	return f, nil
+}
+
+// descriptions are where the description of a model file can be.
+func descriptions(path string) []string {
+	dir, file := filepath.Split(path)
+	name := strings.TrimSuffix(file, filepath.Ext(file))
+	return []string{filepath.Join(dir, name+".json"), filepath.Join(dir, "model.json")}
+}
+
+// describe adds a description to the file.
+func (f *File) describe(text []byte, from string) error {
+	d, err := infer.ParseDescription(text)
+	if err != nil {
+		return err
+	}
+	f.Description, f.DescribedBy = d, from
+	f.Name, f.Version = cmp.Or(d.Name, f.Name), cmp.Or(d.Version, f.Version)
+	f.key = f.SHA256 + "+" + d.Sum()
+	return nil
 }
 
 // read reads a file of at most so many bytes.

@@ -57,10 +57,24 @@ func TestBadModelsAreExplained(t *testing.T) {
 			change: func(g *infertest.Graph) { *g = infertest.Fixed(images(64), float("o", make([]float32, 600), 100, 6)) },
 			want:   "yolov10: such a network does not tell how many classes there are, expected labels in the description",
 		},
-		"NaN":       {change: func(g *infertest.Graph) { g.Constants[2+1].Floats[5] = float32(math.NaN()) }, want: "output scores has values that are not numbers (NaN)"},
-		"logits":    {change: func(g *infertest.Graph) { g.Constants[2+1].Floats[5] = -7 }, want: `the scores in output scores reach from -7 to 0, expected 0 to 1; if sigmoid or softmax`},
-		"fractions": {change: func(g *infertest.Graph) { copy(g.Constants[2+3].Floats, []float32{0.1, 0.2, 0.5, 1}) }, want: `the boxes in output boxes reach from 0 to 1, expected pixels of the input; if they are fractions of its sides, say "units": "normalised"`},
-		"pixels":    {description: `{"output": {"units": "normalised"}}`, want: `the boxes in output boxes reach from 0 to 40, expected fractions of the input's sides; if they are pixels, say "units": "pixels"`},
+		"NaN":            {change: func(g *infertest.Graph) { g.Constants[2+1].Floats[5] = float32(math.NaN()) }, want: "output scores has values that are not numbers (NaN)"},
+		"logits":         {change: func(g *infertest.Graph) { g.Constants[2+1].Floats[5] = -7 }, want: `the scores in output scores reach from -7 to 0, expected 0 to 1; if sigmoid or softmax`},
+		"fractions":      {change: func(g *infertest.Graph) { copy(g.Constants[2+3].Floats, []float32{0.1, 0.2, 0.5, 1}) }, want: `the boxes in output boxes reach from 0 to 1, expected pixels of the input; if they are fractions of its sides, say "units": "normalised"`},
+		"pixels":         {description: `{"output": {"units": "normalised"}}`, want: `the boxes in output boxes reach from 0 to 40, expected fractions of the input's sides; if they are pixels, say "units": "pixels"`},
+		"opset too old":  {change: func(g *infertest.Graph) { g.Opset = 6 }, want: "it is of opset 6, expected at least 7: "},
+		"format too new": {file: append([]byte{8, 99}, file[2:]...), want: "it is in version 99 of ONNX's format, expected at most 13, which is what ONNX Runtime 1.30.0 knows"},
+		"weights elsewhere": {
+			change: func(g *infertest.Graph) { g.Constants[3].External = "../../etc/weights.bin" },
+			want:   `tensor "scores.values" has its values in the file "../../etc/weights.bin", expected a model of one file: export it with its weights inside`,
+		},
+		"weights elsewhere, within": {change: func(g *infertest.Graph) {
+			c := infertest.Constant{Name: "", Shape: []int64{1}, Floats: []float32{0}, External: "/dev/zero"}
+			g.Nodes = append(g.Nodes, infertest.Node{Op: "Constant", Out: []string{"c"}, Attrs: map[string]any{"value": c}})
+		}, want: `has its values in the file "/dev/zero"`},
+		"NaN weights":                     {change: func(g *infertest.Graph) { g.Constants[0].Floats[0] = float32(math.NaN()) }, want: "output scores has values that are not numbers (NaN), expected none: the weights are damaged"},
+		"too few weights":                 {change: func(g *infertest.Graph) { g.Constants[3].Shape[1] = 1 << 40 }, want: "ONNX Runtime does not load it: ValidateEmbeddedTensorProtoDataSizeAndShape Initializer 'scores.values' declares a size of 8796093022208 bytes"},
+		"more memory than there is":       {change: func(g *infertest.Graph) { needs(g, 1<<40) }, want: "it needs more memory than there is: 4398046511104 bytes for one value"},
+		"more memory than can be counted": {change: func(g *infertest.Graph) { needs(g, 1<<62) }, want: "it needs more memory than there is"},
 		"a class too many": {change: func(g *infertest.Graph) {
 			*g = infertest.Fixed(images(64), float("o", at(600, map[int][]float32{0: {1, 2, 30, 40, 0.9, 7}}), 100, 6))
 		}, description: `{"labels": ["cat", "dog"]}`, want: "output o names class 7, expected 0 to 1, for which there are labels"},
@@ -80,6 +94,20 @@ func TestBadModelsAreExplained(t *testing.T) {
 			}
 		})
 	}
+}
+
+// needs makes the graph need so many float32 on the way.
+func needs(g *infertest.Graph, n int64) {
+	for i := range g.Nodes {
+		if g.Nodes[i].Out[0] == "none" {
+			g.Nodes[i].Out[0] = "less"
+		}
+	}
+	g.Constants = append(g.Constants, infertest.Constant{Name: "huge.shape", Shape: []int64{1}, Ints: []int64{n}}, infertest.Constant{Name: "axes", Shape: []int64{1}, Ints: []int64{0}})
+	g.Nodes = append(g.Nodes,
+		infertest.Node{Op: "ConstantOfShape", In: []string{"huge.shape"}, Out: []string{"huge"}},
+		infertest.Node{Op: "ReduceSum", In: []string{"huge", "axes"}, Out: []string{"sum"}},
+		infertest.Node{Op: "Add", In: []string{"less", "sum"}, Out: []string{"none"}})
 }
 
 // load describes and opens a model, and says what went wrong.

@@ -41,6 +41,14 @@ func Describe(model []byte, d *infer.Description) (*infer.Model, error) {
 
 // Inspect reads what an ONNX file says about itself. Init must have succeeded.
 func Inspect(model []byte) (*infer.Facts, error) {
+	g, err := look(model)
+	switch {
+	case g.external != "":
+		// ONNX Runtime would look for it in the working directory, and read what it finds.
+		return nil, fmt.Errorf("read model: tensor %s, expected a model of one file: export it with its weights inside", g.external)
+	case err != nil && len(model) > 0:
+		return nil, fmt.Errorf("read model: expected an ONNX model, found %s", looksLike(model))
+	}
 	inputs, outputs, err := onnx.GetInputOutputInfoWithONNXData(model)
 	if err != nil {
 		return nil, explain(err, model)
@@ -153,7 +161,13 @@ func shapesOf(model []byte, m *infer.Model, n int) ([][]int64, error) {
 }
 
 // noise are the words of ONNX Runtime that are of no use to who reads an error.
-var noise = regexp.MustCompile(`Error creating (temporary )?session[^:]*: |Load model from \S* failed:|Failed to load model with error: |Fatal error: |Exception during initialization: |\S+/\S+\.(cc|h):\d+ `)
+var noise = regexp.MustCompile(`Error creating (temporary )?session[^:]*: |Load model from \S* failed:|Failed to load model with error: |Fatal error: |Exception during initialization: |\S+\.(cc|h):\d+ `)
+
+// format finds the version of the format, and the newest that is known.
+var format = regexp.MustCompile(`Unsupported model IR version: (\d+), max supported IR version: (\d+)`)
+
+// oldestOpset is what ONNX Runtime knows for certain.
+const oldestOpset = 7
 
 // opset finds the version of the operators, and the newest that is known.
 var opset = regexp.MustCompile(`(?s)Opset (\d+) is under development.*till opset (\d+)`)
@@ -171,8 +185,15 @@ func explain(err error, model []byte) error {
 		version, _ := Version()
 		found := opset.FindStringSubmatch(text)
 		return fmt.Errorf("read model: it is of opset %s, expected at most %s, which is what ONNX Runtime %s knows", found[1], found[2], version)
+	case format.MatchString(text):
+		version, _ := Version()
+		found := format.FindStringSubmatch(text)
+		return fmt.Errorf("read model: it is in version %s of ONNX's format, expected at most %s, which is what ONNX Runtime %s knows", found[1], found[2], version)
 	case has("is not a registered function/op"), has("No Op registered"), has("not a registered"):
 		return fmt.Errorf("read model: it needs operators that ONNX Runtime does not have, expected standard ones: %s", clean(text))
+	}
+	if g, _ := look(model); g.opset > 0 && g.opset < oldestOpset {
+		return fmt.Errorf("read model: it is of opset %d, expected at least %d: %s", g.opset, oldestOpset, clean(text))
 	}
 	return fmt.Errorf("read model: ONNX Runtime does not load it: %s", clean(text))
 }

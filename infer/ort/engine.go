@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"regexp"
 	"strings"
 	"time"
 
@@ -274,9 +275,18 @@ func (e *engine) Close() error {
 	return errors.Join(errs...)
 }
 
+// noMemory finds how much was asked for in vain.
+var noMemory = regexp.MustCompile(`Failed to allocate memory for requested buffer of size (\d+)`)
+
 // short leaves out where in ONNX Runtime's source an error arose.
 func short(err error) string {
 	text := err.Error()
+	if found := noMemory.FindStringSubmatch(text); found != nil {
+		return fmt.Sprintf("it needs more memory than there is: %s bytes for one value", found[1])
+	}
+	if strings.Contains(text, "size overflowed") || strings.Contains(text, "bad_alloc") {
+		return "it needs more memory than there is"
+	}
 	if _, why, found := strings.Cut(text, " : FAIL : "); found {
 		return why
 	}

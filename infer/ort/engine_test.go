@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"detections/infer"
 	"detections/infer/infertest"
@@ -100,6 +101,34 @@ func TestFrameDoesNotAllocate(t *testing.T) {
 	step()
 	if n := testing.AllocsPerRun(5, step); n != 0 && !sanitized || found == 0 {
 		t.Errorf("%v allocations for %d detections", n, found)
+	}
+}
+
+// Head and NMS take a small part of what a run takes; BenchmarkFrame has the figures.
+func TestPostProcessingIsASmallPartOfARun(t *testing.T) {
+	e := openNanoDet(t, Options{Providers: []string{"cpu"}, MaxBatch: 1})
+	in, img := e.Model().Input, loadPNG(t, golden(t).Images[2])
+	infer.NewNormalizer(in).Convert(e.Input(0), img.rounded(in.View()))
+	var post infer.Postprocessor
+	d, found := &infer.Detect{Threshold: 0.25, IoU: infer.DefaultIoU}, 0
+	best := func(step func()) time.Duration {
+		least := time.Hour
+		for range 10 {
+			start := time.Now()
+			step()
+			least = min(least, time.Since(start))
+		}
+		return least
+	}
+	run := best(func() {
+		if err := e.Run(1); err != nil {
+			t.Fatal(err)
+		}
+	})
+	after := best(func() { found = len(post.Detect(e, 0, d, in.View().Place(img.w, img.h))) })
+	t.Logf("run %v, head and NMS %v, %.1f %%, %d detections", run, after, 100*float64(after)/float64(run), found)
+	if after*4 > run || found == 0 { // eight times the aim of 3 %: the race detector slows only our part
+		t.Errorf("head and NMS take %v of a run of %v", after, run)
 	}
 }
 

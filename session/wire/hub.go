@@ -140,9 +140,12 @@ type Configured struct {
 
 // DetectInForce is Detect with every field set.
 type DetectInForce struct {
-	Threshold Decimal  `json:"threshold"`
-	IoU       Decimal  `json:"iou"`
-	Labels    []string `json:"labels"` // null: all
+	Threshold Decimal `json:"threshold"`
+	// Asked says that the client asked for Threshold, and that it holds for classes that
+	// have one of their own too.
+	Asked  bool     `json:"threshold_asked,omitempty"`
+	IoU    Decimal  `json:"iou"`
+	Labels []string `json:"labels"` // null: all
 }
 
 // ModelRef names a model.
