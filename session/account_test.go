@@ -66,6 +66,11 @@ func live(t *testing.T, random *rand.Rand) {
 			},
 		})
 	}
+	if random.IntN(2) == 0 {
+		alone := o.engines[0]
+		alone.MaxBatch = 1
+		o.solo = &alone
+	}
 	if slow := some(20 * ms); random.IntN(3) == 0 {
 		o.append = func(wire.Event) error { time.Sleep(slow); return nil }
 	}
