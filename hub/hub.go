@@ -85,8 +85,9 @@ type Hub struct {
 	ended    []*entry          // oldest first
 	totals   totals
 	endings  map[Ended]int64
-	pictures int // being worked on
-	starting int // sessions being created
+	paces    map[string]*session.Pace // by principal
+	pictures int                      // being worked on
+	starting int                      // sessions being created
 }
 
 // entry is a session as the hub knows it.
@@ -119,7 +120,7 @@ func New(c Config) (*Hub, error) {
 	h := &Hub{
 		cfg: c, limits: c.Limits.withDefaults(), log: c.Logger, lock: lock,
 		quit: make(chan struct{}), stopping: make(chan struct{}),
-		sessions: map[string]*entry{}, keys: map[string]string{}, known: map[string]string{}, claims: map[string]bool{}, totals: newTotals(), endings: newEnded(),
+		sessions: map[string]*entry{}, keys: map[string]string{}, known: map[string]string{}, claims: map[string]bool{}, totals: newTotals(), endings: newEnded(), paces: map[string]*session.Pace{},
 		stopOutbox: func() {},
 	}
 	h.files = newLine(h.limits.Files)

@@ -45,6 +45,7 @@ func (h *Hub) own(ctx context.Context, meta timeline.Meta, o origin, sp *spool.S
 	writer.Again = o.Start.Mode != wire.Live
 	e := h.entryOf(meta, o)
 	c := h.sessionConfig(meta, o)
+	c.Pace = h.pace(meta.Principal)
 	c.Journal, c.Spool, c.Past = &journal{Writer: writer, hub: h, session: meta.ID, principal: meta.Principal}, sp, past
 	e.Session = session.New(c)
 	own := &owned{entry: e, hub: h, writer: writer, spool: sp}

@@ -14,6 +14,7 @@ func (h *Hub) run() {
 		select {
 		case now := <-tick.C:
 			h.sweep(now)
+			h.forgetPaces()
 		case <-h.quit:
 			return
 		}

@@ -70,7 +70,9 @@ type Config struct {
 	Inference Inference
 	Decoders  Decoders
 	// Turn; nil: it is always the session's turn.
-	Turn    Turn
+	Turn Turn
+	// Pace is shared by all sessions of the principal.
+	Pace    *Pace
 	Journal Journal
 	// Spool takes the input; whoever made it closes it after Run.
 	Spool *spool.Spool
