@@ -115,7 +115,11 @@ func (h *Hub) Picture(ctx context.Context, principal string, body io.Reader, d *
 		return wire.Picture{}, err
 	}
 	defer h.leave()
-	sp, err := h.receive(body)
+	pace := h.pace(principal)
+	if err := h.allowPicture(pace); err != nil {
+		return wire.Picture{}, err
+	}
+	sp, err := h.receive(pace.Reader(ctx, body))
 	if err != nil {
 		return wire.Picture{}, err
 	}

@@ -225,7 +225,5 @@ func (f *fetch) copy(feeder *session.Feeder, from int64) (int64, error) {
 	if m.Size >= 0 && f.Size >= 0 && m.Size != f.Size {
 		return 0, fmt.Errorf("%w: it had %d bytes, and has %d", outbox.ErrMediaChanged, f.Size, m.Size)
 	}
-	return io.CopyBuffer(onlyWriter{feeder}, m, make([]byte, fetchChunk))
+	return io.CopyBuffer(feeder.Paced(), m, make([]byte, fetchChunk))
 }
-
-type onlyWriter struct{ io.Writer }

@@ -24,6 +24,10 @@ type Limits struct {
 	// MinRate is how many frames per second every live session must be able to get, or
 	// another one is refused; 0 to 1000.
 	MinRate float64
+	// FrameRate and ByteRate are what one principal may use per second, in all its
+	// sessions and pictures; 0: any number.
+	FrameRate float64
+	ByteRate  int64
 }
 
 // DefaultLimits are in force where nothing else is configured.
@@ -39,16 +43,30 @@ func (l Limits) withDefaults() Limits {
 		Window: cmp.Or(l.Window, d.Window), Message: cmp.Or(l.Message, d.Message), Linger: cmp.Or(l.Linger, d.Linger), Disk: l.Disk,
 		Retention: cmp.Or(l.Retention, d.Retention), Kept: cmp.Or(l.Kept, d.Kept),
 		Files: cmp.Or(l.Files, d.Files), PerPrincipal: l.PerPrincipal, MinRate: cmp.Or(l.MinRate, d.MinRate),
+		FrameRate: l.FrameRate, ByteRate: l.ByteRate,
 	}
 }
 
-// maxMinRate bounds Limits.MinRate.
-const maxMinRate = 1000
+// maxMinRate bounds Limits.MinRate; the others bound Limits.FrameRate and ByteRate, so
+// that nothing waits for minutes, and nothing overflows.
+const (
+	maxMinRate   = 1000
+	MinFrameRate = 0.1
+	MaxFrameRate = 1e6
+	MinByteRate  = 16 << 10
+	MaxByteRate  = 1 << 40
+)
 
 // valid says which limits make no sense.
 func (l Limits) valid() error {
 	if !(l.MinRate >= 0 && l.MinRate <= maxMinRate) || l.Files < 0 || l.PerPrincipal < 0 {
 		return fmt.Errorf("limits: a least rate of %v, %d files, %d sessions of a client", l.MinRate, l.Files, l.PerPrincipal)
+	}
+	if r := l.FrameRate; r != 0 && !(r >= MinFrameRate && r <= MaxFrameRate) { // NaN too
+		return fmt.Errorf("limits: expected %v to %v frames per second of a client, or 0, got %v", MinFrameRate, MaxFrameRate, r)
+	}
+	if r := l.ByteRate; r != 0 && !(r >= MinByteRate && r <= MaxByteRate) {
+		return fmt.Errorf("limits: expected %d to %d bytes per second of a client, or 0, got %d", MinByteRate, MaxByteRate, r)
 	}
 	return nil
 }

@@ -43,6 +43,9 @@ type BatcherConfig struct {
 	// Reopen makes another engine for one that is stuck; it may take seconds. nil: the
 	// others must do, until it moves again.
 	Reopen func() (Engine, error)
+	// Solo opens an engine that has all processors, for frames that have the machine to
+	// themselves; it takes one image, and gives what the others give. nil: there is none.
+	Solo func() (Engine, error)
 	// MaxBatch bounds the images of one run. 0: the engines' own limits.
 	MaxBatch int
 	// MaxDelay is how long a batch that is not full waits for more frames. 0: as long
@@ -84,6 +87,7 @@ type BatcherStats struct {
 	Guaranteed [Classes]float64
 	Runs       int64 // calls of Engine.Run
 	Images     int64 // frames answered with a result
+	Solo       int64 // of Images, those for which the solo engine was used
 	Failed     int64 // frames answered with an error
 }
 
@@ -105,7 +109,9 @@ type Batcher struct {
 	close       func() error
 
 	images, failed, runs atomic.Int64
+	solos                atomic.Int64
 	expected             atomic.Int64 // ns of a run
+	busy                 atomic.Int32 // runners with a batch that the engine has not done
 
 	// running counts the runners that Close waits for.
 	running sync.WaitGroup
@@ -123,6 +129,7 @@ type Batcher struct {
 	closed   bool
 	runners  []*runner
 	reopened int
+	solo     solo
 }
 
 // NewBatcher starts one runner per engine.
@@ -145,6 +152,7 @@ func newBatcher(c BatcherConfig, ready readyQueue) (*Batcher, error) {
 	b := &Batcher{
 		model: c.Engines[0].Model(), identity: c.Engines[0].Identity(), log: c.Logger, onRun: c.OnRun, reopen: c.Reopen,
 		maxBatch: c.MaxBatch, maxDelay: c.MaxDelay, sharedCores: c.SharedCores, shares: c.Shares, ready: ready,
+		solo: solo{open: c.Solo},
 	}
 	if b.model.Head == nil {
 		return nil, fmt.Errorf("batcher: model %s has no head", b.model.Ref())
@@ -165,7 +173,7 @@ func newBatcher(c BatcherConfig, ready readyQueue) (*Batcher, error) {
 	b.pixels = NewNormalizer(b.model.Input)
 	largest := 0
 	for _, e := range c.Engines {
-		r := newRunner(b, e)
+		r := newRunner(b, instance{engine: e})
 		b.runners = append(b.runners, r)
 		largest = max(largest, r.size)
 	}
@@ -192,6 +200,7 @@ func (b *Batcher) Identity() Identity { return b.identity }
 func (b *Batcher) Stats() BatcherStats {
 	b.mu.Lock()
 	s := BatcherStats{Ready: b.ready.len(), Idle: b.idle}
+	known := 0
 	for _, r := range b.runners {
 		switch {
 		case r.state.Load() == runnerLost:
@@ -203,13 +212,17 @@ func (b *Batcher) Stats() BatcherStats {
 		s.Engines++
 		if p := r.costs.published.Load(); p != nil {
 			s.Rate += p.rate
+			known++
 		}
 	}
 	b.mu.Unlock()
+	if known > 0 {
+		s.Rate *= float64(s.Engines) / float64(known) // those that had nothing to do yet are like the others
+	}
 	for c, share := range b.shares {
 		s.Guaranteed[c] = s.Rate * share / b.shares.sum()
 	}
-	s.Runs, s.Images, s.Failed = b.runs.Load(), b.images.Load(), b.failed.Load()
+	s.Runs, s.Images, s.Failed, s.Solo = b.runs.Load(), b.images.Load(), b.failed.Load(), b.solos.Load()
 	return s
 }
 
@@ -232,6 +245,9 @@ func (b *Batcher) shut() error {
 		if r.state.Load() != runnerLost { // else its memory is in use
 			errs = append(errs, r.engine.Close())
 		}
+	}
+	if e := b.solo.engine; e != nil && (b.solo.borrower == nil || b.solo.borrower.state.Load() != runnerLost) {
+		errs = append(errs, e.engine.Close())
 	}
 	return errors.Join(errs...)
 }

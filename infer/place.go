@@ -186,7 +186,7 @@ func (b *Batcher) takeLocked(image float64) (t taken, waited time.Duration, ok b
 		return t, 0, false
 	}
 	now := time.Now()
-	return taken{src: p.src, frame: r.Frame, detect: r.Detect, info: r.Frame.FrameInfo, bound: now}, now.Sub(since), true
+	return taken{src: p.src, class: p.client.Class, frame: r.Frame, detect: r.Detect, info: r.Frame.FrameInfo, bound: now}, now.Sub(since), true
 }
 
 // shareLocked is how many frames a runner may take now: everything that fits if no

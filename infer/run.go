@@ -12,6 +12,7 @@ func (r *runner) run() bool {
 	r.load()
 	n := len(r.batch)
 	if n == 0 {
+		r.b.busy.Add(-1)
 		return true
 	}
 	loaded := time.Now()
@@ -21,7 +22,7 @@ func (r *runner) run() bool {
 	}
 	ran := time.Now()
 	if err == nil {
-		r.costs.observe(n, ran.Sub(loaded))
+		r.on.costs.observe(n, ran.Sub(loaded))
 		r.tellExpected()
 		for i := range r.batch {
 			r.settle(&r.batch[i], i, n)
@@ -30,8 +31,13 @@ func (r *runner) run() bool {
 	r.report(Run{
 		Images: n, Wait: r.wait, Convert: loaded.Sub(start), Infer: ran.Sub(loaded), Post: time.Since(ran), Err: err,
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		return r.isolate()
+	case r.borrows():
+		r.b.solos.Add(1)
+	case r.alone:
+		r.b.wantSolo(r.engine)
 	}
 	return true
 }
@@ -40,9 +46,12 @@ func (r *runner) run() bool {
 func (r *runner) infer(n int) (err error, alive bool) { //nolint:revive,staticcheck // ST1008: alive is what the caller asks first
 	r.state.Store(runnerWatched)
 	r.watch.Reset(r.limit(n))
-	err = r.engine.Run(n)
+	err = r.on.engine.Run(n)
 	r.watch.Stop()
-	return err, r.state.CompareAndSwap(runnerWatched, runnerWorks)
+	if alive = r.state.CompareAndSwap(runnerWatched, runnerWorks); alive {
+		r.b.busy.Add(-1) // else stuck has done it
+	}
+	return err, alive
 }
 
 // load converts the frames into the engine's input and releases them. Those that
@@ -75,19 +84,23 @@ func (r *runner) convert(t *taken, slot int) error {
 	if v.W < 1 || v.H < 1 {
 		return fmt.Errorf("%w: no place in it for the source", ErrView)
 	}
-	r.b.pixels.Convert(r.engine.Input(slot), v.Pix)
+	r.b.pixels.Convert(r.on.engine.Input(slot), v.Pix)
 	t.place = v.Geometry
 	return nil
 }
 
 // isolate runs each image of a failed batch alone, once, so that one image that
 // the engine cannot take does not cost the others their result. The frames are
-// released already; their pixels are still in the input tensor.
+// released already; their pixels are still in the input tensor. What the solo engine
+// could not do the runner's own does.
 func (r *runner) isolate() bool {
+	from := r.on.engine
+	r.on = &r.instance
 	for i := range r.batch {
-		if i > 0 {
-			copy(r.engine.Input(0), r.engine.Input(i))
+		if i > 0 || from != r.engine {
+			copy(r.engine.Input(0), from.Input(i))
 		}
+		r.b.busy.Add(1)
 		start := time.Now()
 		err, alive := r.infer(1)
 		if !alive {
@@ -112,7 +125,7 @@ func (r *runner) settle(t *taken, row, batch int) {
 	}
 	r.failures.Store(0)
 	r.b.images.Add(1)
-	r.answer(t, batch, nil, r.post.Detect(r.engine, row, t.detect, t.place))
+	r.answer(t, batch, nil, r.post.Detect(r.on.engine, row, t.detect, t.place))
 }
 
 // sampled is the distance of the values that check looks at: a prime, so that all
@@ -123,7 +136,7 @@ const sampled = 61
 // check says what is wrong with the outputs for an image.
 func (r *runner) check(row int) error {
 	for k, want := range r.rows {
-		out := r.engine.Output(k, row)
+		out := r.on.engine.Output(k, row)
 		if len(out) != want {
 			return fmt.Errorf("output %s has %d values for the image, expected %d", r.b.model.Outputs[k], len(out), want)
 		}

@@ -14,9 +14,9 @@ import (
 // Everything in it is owned by its goroutine and used again for the next batch.
 type runner struct {
 	// Static after construction.
-	engine Engine
-	size   int   // largest batch
-	rows   []int // values that each output has for an image
+	instance       // its own; costs belong to loop
+	size     int   // largest batch
+	rows     []int // values that each output has for an image
 
 	state    atomic.Int32
 	failures atomic.Int32 // images failed since the last result
@@ -25,9 +25,10 @@ type runner struct {
 	replaced bool // guarded by b.mu: another runner works instead, or is to
 
 	// Owned by loop, and by stuck while the runner is lost.
-	costs    *costModel
 	patience *time.Timer // ends a wait for more frames
 	batch    []taken
+	on       *instance     // that runs the batch: its own, or the solo engine
+	alone    bool          // the batch has the machine to itself
 	wait     time.Duration // longest time that a place of the batch was ready
 	answerer
 }
@@ -47,21 +48,30 @@ const failing = 8
 type taken struct {
 	src    Source       // nil once answered
 	frame  *media.Frame // nil once released
+	class  Class
 	detect *Detect
 	info   media.FrameInfo
 	place  media.Geometry
 	bound  time.Time
 }
 
-func newRunner(b *Batcher, e Engine) *runner {
-	r := &runner{answerer: answerer{b: b, identity: e.Identity()}, engine: e, size: e.MaxBatch(), given: make(chan struct{}, 1)}
+// newRunner makes a runner for an engine of which nothing was learned yet, if it has no costs.
+func newRunner(b *Batcher, i instance) *runner {
+	e := i.engine
+	r := &runner{answerer: answerer{b: b, identity: e.Identity()}, instance: i, size: e.MaxBatch(), given: make(chan struct{}, 1)}
 	if b.maxBatch > 0 {
 		r.size = min(r.size, b.maxBatch)
 	}
 	for k := range b.model.Outputs {
 		r.rows = append(r.rows, len(e.Output(k, 0)))
 	}
-	r.costs, r.batch = newCostModel(r.size), make([]taken, 0, r.size)
+	if b.gaps != nil {
+		r.size = min(r.size, len(b.gaps.mean))
+	}
+	if r.costs == nil {
+		r.costs = newCostModel(r.size)
+	}
+	r.on, r.batch = &r.instance, make([]taken, 0, r.size)
 	r.watch = time.AfterFunc(time.Hour, r.stuck)
 	r.watch.Stop()
 	r.patience = time.AfterFunc(time.Hour, func() {
@@ -88,6 +98,7 @@ func (r *runner) gather() bool {
 	b := r.b
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.returnLocked(r)
 	h := hold{}
 	for !b.closed {
 		if b.ready.len() == 0 {
@@ -122,6 +133,8 @@ func (r *runner) gather() bool {
 		b.due = time.Now() // somebody waits for a second batch already
 		b.wakeLocked()
 	}
+	b.borrowLocked(r)
+	b.busy.Add(1)
 	return true
 }
 

@@ -18,7 +18,7 @@ const (
 
 // limit is how long a run of n images may take.
 func (r *runner) limit(n int) time.Duration {
-	t := r.costs.time(n)
+	t := r.on.costs.time(n)
 	if t <= 0 {
 		return stuckFirst
 	}
@@ -46,8 +46,13 @@ func (r *runner) stuck() {
 	}
 	b.runs.Add(1)
 	b.onRun(Run{Images: failed, Wait: r.wait, Infer: r.limit(len(r.batch)), Err: err})
+	b.busy.Add(-1)
 	r.given <- struct{}{}
-	r.replace()
+	if r.borrows() {
+		r.leaveSolo()
+	} else {
+		r.replace()
+	}
 	b.running.Done() // Close does not wait for this runner any more
 }
 
@@ -74,14 +79,31 @@ func (r *runner) replace() {
 	case b.closed:
 		_ = e.Close() // nothing was done with it
 	default:
-		other := newRunner(b, e)
-		other.size = min(other.size, len(b.gaps.mean))
-		other.costs = newCostModel(other.size)
-		b.forgetLocked(r)
-		b.runners = append(b.runners, other)
-		b.startLocked(other)
+		b.succeedLocked(r, instance{engine: e})
 		b.log.Info("another engine works instead of the stuck one", "engine", b.identity.String())
 	}
+}
+
+// leaveSolo lets a new runner go on with the lost runner's own engine: it is the solo
+// engine that hangs.
+func (r *runner) leaveSolo() {
+	b := r.b
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed || r.state.Load() != runnerLost {
+		return
+	}
+	r.replaced = true
+	b.loseSoloLocked()
+	b.succeedLocked(r, r.instance)
+}
+
+// succeedLocked starts a runner in the place of a lost one.
+func (b *Batcher) succeedLocked(lost *runner, i instance) {
+	other := newRunner(b, i)
+	b.forgetLocked(lost)
+	b.runners = append(b.runners, other)
+	b.startLocked(other)
 }
 
 // back is where a lost runner finds itself when its engine has returned after all. It
@@ -98,7 +120,10 @@ func (r *runner) back() bool {
 		return true
 	}
 	b.forgetLocked(r)
-	_ = r.engine.Close() // nobody waits for it
+	_ = r.on.engine.Close() // nobody waits for it
+	if r.borrows() && !r.replaced {
+		_ = r.engine.Close()
+	}
 	return false
 }
 

@@ -13,10 +13,11 @@ const (
 	stale                         // live: it was older than the session's budget before it was taken
 	cancelled                     // the session was stopped before this one was taken
 	notRecorded                   // live: it was on its way when the hub ended
+	rateLimited                   // live: its client had all the frames of this second
 	dropReasons
 )
 
-var dropNames = [dropReasons]string{"superseded", "stale", "cancelled", "not_recorded"}
+var dropNames = [dropReasons]string{"superseded", "stale", "cancelled", "not_recorded", "rate_limited"}
 
 // engineError is the reason of frames that the engine could not infer.
 const engineError = "engine_error"

@@ -3,6 +3,7 @@ package session_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"math/rand/v2"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"detections/infer/infertest"
+	"detections/session"
 	"detections/session/sessiontest"
 	"detections/session/wire"
 )
@@ -66,8 +68,16 @@ func live(t *testing.T, random *rand.Rand) {
 			},
 		})
 	}
+	if random.IntN(2) == 0 {
+		alone := o.engines[0]
+		alone.MaxBatch = 1
+		o.solo = &alone
+	}
 	if slow := some(20 * ms); random.IntN(3) == 0 {
 		o.append = func(wire.Event) error { time.Sleep(slow); return nil }
+	}
+	if random.IntN(3) == 0 {
+		o.pace = session.NewPace(float64(20+random.IntN(200)), float64(random.IntN(2)*(20+random.IntN(500))))
 	}
 	length := 50 + random.IntN(250)
 	v := []byte(video(length))
@@ -90,9 +100,10 @@ func live(t *testing.T, random *rand.Rand) {
 
 	r := begin(t, o)
 	var others sync.WaitGroup
+	feeder := []io.Writer{r.feeder, r.feeder.Paced()}[random.IntN(2)]
 	others.Go(func() { // feeds
 		for at := 0; at < length; at += chunk {
-			if _, err := r.feeder.Write(v[at:min(length, at+chunk)]); err != nil {
+			if _, err := feeder.Write(v[at:min(length, at+chunk)]); err != nil {
 				return // it has ended
 			}
 			time.Sleep(pause)
@@ -134,7 +145,7 @@ func live(t *testing.T, random *rand.Rand) {
 	events, end := r.finish()
 	others.Wait()
 	time.Sleep(3 * time.Minute) // an engine that hung has come back
-	if a := end.Accounting; o.start.Mode == wire.File && a.Dropped["superseded"] != 0 || end.Outcome == wire.Done && a.Dropped["cancelled"] != 0 {
+	if a := end.Accounting; o.start.Mode == wire.File && a.Dropped["superseded"]+a.Dropped["stale"]+a.Dropped["rate_limited"] != 0 || end.Outcome == wire.Done && a.Dropped["cancelled"] != 0 {
 		t.Errorf("end %+v", end)
 	}
 	if end.Outcome == wire.Done && o.start.Mode == wire.File {

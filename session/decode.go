@@ -97,6 +97,9 @@ func (s *Session) decodeOnce() error {
 			s.observe(d.Stats())
 			return err
 		}
+		if out.Frame != nil && s.mode != wire.Live {
+			s.cfg.Pace.wait(s.ctx) // meanwhile the decoder fills its slots, and waits too
+		}
 		s.accept(out, d.Stats())
 	}
 }

@@ -66,7 +66,7 @@ func (f *fleet) use(t *testing.T, b *infer.Batcher) {
 func of(t *testing.T, m *infer.Model, c infertest.Config) *infer.Batcher {
 	t.Helper()
 	c.Model = m
-	return batcher(t, []infertest.Config{c, c})
+	return batcher(t, []infertest.Config{c, c}, nil)
 }
 
 // Whatever is in flight, and in both modes, every frame has one result, and each change

@@ -20,6 +20,7 @@ type input struct {
 	s     *Session
 	begun chan struct{} // there may be a new segment
 	ended chan struct{} // closed when nothing more comes
+	dues  dues
 	// complete: the media has come to its own end. Set before ended is closed.
 	complete atomic.Bool
 
@@ -137,6 +138,7 @@ func (f *Feeder) take(p []byte) error {
 		return storageError(err)
 	}
 	in.mark(size + int64(len(p)))
+	in.dues.add(len(p), size+int64(len(p)), in.s.cfg.Pace.due(len(p)))
 	in.begin(size)
 	return nil
 }
@@ -325,21 +327,31 @@ type acks struct {
 	done chan struct{}
 }
 
-// acknowledge commits the durable length whenever it has grown, and tells doors.
+// acknowledge commits the durable length whenever it has grown, and tells doors, no
+// sooner than the client's limit of bytes per second allows.
 func (in *input) acknowledge() *acks {
 	a := &acks{make(chan struct{}), make(chan struct{})}
 	go func() {
 		defer close(a.done)
+		later := time.NewTimer(0)
+		defer later.Stop()
+		durable := int64(0)
 		for ended := in.ended; ; {
 			select {
 			case <-in.s.cfg.Spool.Changed():
-				in.commit()
+				durable = in.commit()
 			case <-ended:
 				ended = nil
-				in.commit()
+				durable = in.commit()
+			case <-later.C:
 			case <-a.quit:
-				in.commit()
+				in.ack(in.commit())
 				return
+			}
+			n, next := in.dues.payable(durable)
+			in.ack(n)
+			if !next.IsZero() {
+				later.Reset(time.Until(next))
 			}
 		}
 	}()
@@ -351,23 +363,29 @@ func (a *acks) stop() {
 	<-a.done
 }
 
-func (in *input) commit() {
+// commit records how many bytes are durable.
+func (in *input) commit() (n int64) {
 	s := in.s
 	if err := s.cfg.Spool.Err(); err != nil {
 		s.log.Error("upload cannot be made durable", "err", err)
 		s.Abort(wire.AsError(storageError(err)))
-		return
+		return 0
 	}
 	complete := in.complete.Load() // before looking at the bytes: then they are all there
-	n := s.cfg.Spool.Synced()
+	n = s.cfg.Spool.Synced()
 	if err := s.cfg.Journal.Commit(context.Background(), n, complete && n == s.cfg.Spool.Size()); err != nil {
 		s.log.Error("upload cannot be acknowledged", "err", err)
 		s.Abort(wire.Errorf(wire.Internal, "the session's log cannot be written"))
-		return
+		return 0
 	}
+	return n
+}
+
+func (in *input) ack(n int64) {
+	s := in.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if n != s.acked {
+	if n > s.acked {
 		s.acked = n
 		s.notify()
 	}

@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"detections/infer"
 	"detections/infer/infertest"
 	"detections/session/sessiontest"
 	"detections/session/wire"
@@ -41,6 +42,24 @@ func TestLiveGivesNoLateAnswer(t *testing.T) {
 		r.upload(video(3)) // the third is complete at 30 ms, and the engine free at 1010 ms
 		events, end := r.finish()
 		if a := end.Accounting; len(frames(events)) != 1 || a.Dropped["superseded"] != 1 || a.Dropped["stale"] != 1 {
+			t.Errorf("end %+v", end)
+		}
+	})
+}
+
+// Nothing else wakes the session when its last frame is given up.
+func TestLiveEndsWhenItsLastFrameIsTooOld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := begin(t, options{
+			start: wire.Start{Mode: wire.Live, BudgetMS: 200}, engines: []infertest.Config{{Price: infertest.Price{Run: time.Second}, MaxBatch: 1}},
+		})
+		o := &other{frame: r.decoders.Frames.Frame(0)} // has the engine
+		place, err := r.batcher.Join(o, infer.Client{})
+		must(t, err)
+		place.Ready(1)
+		synctest.Wait()
+		r.upload(video(1))
+		if _, end := r.finish(); end.Outcome != wire.Done || end.Accounting.Dropped["stale"] != 1 {
 			t.Errorf("end %+v", end)
 		}
 	})

@@ -60,7 +60,7 @@ func (l *lives) next() *rig {
 		recs, err := l.store.Read(ctx, "s", after, limit)
 		lines := make([]session.Line, len(recs))
 		for i, r := range recs {
-			lines[i] = session.Line(r)
+			lines[i] = session.Line{Event: r.Event, Replay: r.Replay}
 		}
 		return lines, err
 	})
@@ -221,8 +221,8 @@ func TestACompleteUploadGoesOnByItself(t *testing.T) {
 	})
 }
 
-// Records of form 2 have nothing of a tracker, those of form 1 one reason of dropping
-// less, too.
+// Records of form 3 have one reason of dropping less, those of form 2 nothing of a
+// tracker either, and those of form 1 one more reason less.
 func TestReplaysOfFormerFormsAreUnderstood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLives(t, options{})
@@ -236,7 +236,7 @@ func TestReplaysOfFormerFormsAreUnderstood(t *testing.T) {
 			p, err := session.Recall(t.Context(), uint64(len(recs)), func(_ context.Context, after uint64, limit int) ([]session.Line, error) {
 				lines := make([]session.Line, limit)
 				for i, rec := range recs[after : after+uint64(limit)] {
-					lines[i] = session.Line(rec)
+					lines[i] = session.Line{Event: rec.Event, Replay: rec.Replay}
 					lines[i].Replay = change(lines[i].Replay)
 				}
 				return lines, nil
@@ -245,13 +245,13 @@ func TestReplaysOfFormerFormsAreUnderstood(t *testing.T) {
 			return p
 		}
 		now := recall(func(b []byte) []byte { return b })
-		// The form; the event in force, inferred, failed, three reasons; the new one; no tracker.
-		for form, without := range map[byte]int{1: 7, 2: 8} {
+		// The form; the event in force, inferred, failed, three reasons; the two newer ones; no tracker.
+		for form, has := range map[byte][2]int{1: {7, 10}, 2: {8, 10}, 3: {8, 9}} {
 			former := recall(func(b []byte) []byte {
 				if len(b) == 0 {
 					return b
 				}
-				return slices.Concat([]byte{form}, b[1:without], b[9:])
+				return slices.Concat([]byte{form}, b[1:has[0]], b[has[1]:])
 			})
 			if !reflect.DeepEqual(now, former) {
 				t.Errorf("form %d: %+v, not %+v", form, former, now)

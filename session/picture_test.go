@@ -24,7 +24,7 @@ type still struct {
 }
 
 func newStill(t *testing.T, e infertest.Config) *still {
-	s := &still{t: t, batcher: batcher(t, []infertest.Config{e})}
+	s := &still{t: t, batcher: batcher(t, []infertest.Config{e}, nil)}
 	s.config = session.PictureConfig{Inference: ready{s.batcher}, Decoders: &s.decoders}
 	return s
 }

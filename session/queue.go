@@ -58,6 +58,7 @@ func (s *Session) drop(why dropReason) {
 		s.recycle(e)
 	}
 	s.mailbox = s.mailbox[:0]
+	s.wake.Signal() // it may have been the last one
 }
 
 // source is the session as the batcher sees it.
@@ -80,6 +81,10 @@ func (s source) Take() (r infer.Request, more, ok bool) {
 		s.drop(stale) // better no answer than a late one
 	}
 	if !s.takeable() {
+		return infer.Request{}, false, false
+	}
+	if s.mode == wire.Live && !s.cfg.Pace.Allow() {
+		s.drop(rateLimited)
 		return infer.Request{}, false, false
 	}
 	e := s.mailbox[0]

@@ -3,7 +3,6 @@ package session
 import (
 	"encoding/binary"
 	"errors"
-	"time"
 
 	"detections/media"
 )
@@ -16,15 +15,17 @@ type replay struct {
 	at         media.Checkpoint
 }
 
-// The first byte of an encoded replay says its form. Form 2 had nothing of the tracker,
-// form 1 one reason less, too.
+// The first byte of an encoded replay says its form. Form 3 had one reason less, form 2
+// nothing of the tracker either, and form 1 one more reason less.
 const (
-	replayForm = 3
-	form2      = 2
+	replayForm = 4
+	form3      = 3
 	form1      = 1
 	endForm    = 1
-	form1Lacks = 1 // numbers
 )
+
+// lacking is how many numbers a form lacks.
+var lacking = [replayForm + 1]int{1: 2, 2: 1, 3: 1}
 
 func (r *replay) numbers() []*int64 {
 	all := []*int64{&r.count.inferred, &r.count.failed}
@@ -55,9 +56,7 @@ func (r *replay) parse(b []byte) error {
 		return errReplay
 	}
 	form, numbers := b[0], r.numbers()
-	if form == form1 {
-		numbers = numbers[:len(numbers)-form1Lacks]
-	}
+	numbers = numbers[:len(numbers)-lacking[form]]
 	b = b[1:]
 	next := func() (n uint64) {
 		n, size := binary.Uvarint(b)
@@ -68,7 +67,7 @@ func (r *replay) parse(b []byte) error {
 	for _, n := range numbers {
 		*n = int64(next())
 	}
-	if form == replayForm {
+	if form >= form3 {
 		n := next()
 		if n > uint64(len(b)) {
 			return errReplay
@@ -80,18 +79,4 @@ func (r *replay) parse(b []byte) error {
 	}
 	r.count.decode = r.at.Stats
 	return nil
-}
-
-// endReplay is what is kept beside the end event: when it was.
-func endReplay(at time.Time) []byte {
-	return binary.AppendVarint([]byte{endForm}, at.UnixMilli())
-}
-
-// endedAt is the opposite of endReplay; zero if it is not there.
-func endedAt(b []byte) time.Time {
-	if len(b) < 2 || b[0] != endForm {
-		return time.Time{}
-	}
-	ms, _ := binary.Varint(b[1:])
-	return time.UnixMilli(ms)
 }

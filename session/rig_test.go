@@ -30,6 +30,7 @@ type options struct {
 	start     wire.Start
 	decoders  sessiontest.Config
 	engines   []infertest.Config
+	solo      *infertest.Config // nil: there is none
 	inference session.Inference
 	append    func(wire.Event) error // before an event is appended
 	commit    func(int64) error      // before bytes are committed
@@ -40,6 +41,7 @@ type options struct {
 	maxBytes  int64
 	linger    time.Duration
 	staged    bool // the engines do not look at the pictures
+	pace      *session.Pace
 }
 
 // rig is a running session with everything real around it except the decoder and
@@ -66,7 +68,7 @@ func begin(t *testing.T, o options) *rig {
 		r.store = timeline.NewMemory()
 		must(t, r.store.Create(t.Context(), timeline.Meta{ID: "s"}))
 	}
-	r.batcher = batcher(t, o.engines)
+	r.batcher = batcher(t, o.engines, o.solo)
 	inference := o.inference
 	if inference == nil {
 		inference = ready{r.batcher}
@@ -85,7 +87,7 @@ func begin(t *testing.T, o options) *rig {
 	must(t, err)
 	r.Session = session.New(session.Config{
 		ID: "s", Principal: "p", Start: o.start, Inference: inference, Decoders: r.decoders,
-		Journal: journal{w, o}, Spool: r.spool, Past: o.past, MaxBytes: o.maxBytes, Linger: o.linger, OnResult: o.onResult,
+		Journal: journal{w, o}, Spool: r.spool, Past: o.past, MaxBytes: o.maxBytes, Linger: o.linger, OnResult: o.onResult, Pace: o.pace,
 	})
 	r.feeder, _ = r.Attach()
 	go func() { r.ran <- r.Run() }()
@@ -107,12 +109,15 @@ func memory(t *testing.T) *spool.Spool {
 }
 
 // batcher shares fake engines; none means one that is infinitely fast.
-func batcher(t *testing.T, engines []infertest.Config) *infer.Batcher {
+func batcher(t *testing.T, engines []infertest.Config, solo *infertest.Config) *infer.Batcher {
 	t.Helper()
 	if engines == nil {
 		engines = make([]infertest.Config, 1)
 	}
 	var c infer.BatcherConfig
+	if solo != nil {
+		c.Solo = func() (infer.Engine, error) { return infertest.NewEngine(*solo), nil }
+	}
 	for _, e := range engines {
 		c.Engines = append(c.Engines, infertest.NewEngine(e))
 	}

@@ -77,7 +77,7 @@ const bodyChunk = 64 << 10
 
 // feed sends a body into a session.
 func feed(f *session.Feeder, body io.Reader) {
-	_, err := io.CopyBuffer(onlyWriter{f}, body, make([]byte, bodyChunk))
+	_, err := io.CopyBuffer(f.Paced(), body, make([]byte, bodyChunk))
 	e, refused := errors.AsType[*wire.Error](err)
 	switch {
 	case err == nil:
@@ -92,8 +92,6 @@ func feed(f *session.Feeder, body io.Reader) {
 // cutOff is how long an upload whose body was cut short waits for somebody who resumes
 // it over a WebSocket: what sends a body seldom can.
 const cutOff = 15 * time.Second
-
-type onlyWriter struct{ io.Writer }
 
 // answer streams the session's events, or a problem if it fails before its media
 // was recognised.

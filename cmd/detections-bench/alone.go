@@ -23,6 +23,7 @@ import (
 type alone struct {
 	model   *infer.Model
 	layouts []layout
+	solo    infer.Engine // for frames that are alone; nil: there is one core
 }
 
 // layout is so many engines of so many threads.
@@ -61,11 +62,28 @@ func openAlone(library string) (*alone, error) {
 		}
 		a.layouts = append(a.layouts, l)
 	}
+	if cores > 1 {
+		a.solo, err = ort.Open(file.Bytes, a.model, ort.Options{Providers: []string{"cpu"}, Threads: cores, Spin: true, MaxBatch: 1})
+		if err != nil {
+			return nil, errors.Join(err, a.close())
+		}
+	}
 	return a, nil
+}
+
+// asInHub is how the program configures the batcher.
+func (a *alone) asInHub() infer.BatcherConfig {
+	if a.solo == nil {
+		return infer.BatcherConfig{}
+	}
+	return infer.BatcherConfig{Solo: func() (infer.Engine, error) { return keptOpen{a.solo}, nil }}
 }
 
 func (a *alone) close() error {
 	var errs []error
+	if a.solo != nil {
+		errs = append(errs, a.solo.Close())
+	}
 	for _, l := range a.layouts {
 		for _, e := range l.engines {
 			errs = append(errs, e.Close())

@@ -57,7 +57,7 @@ func (b *bench) againstRaw(ctx context.Context, a *alone) (float64, error) {
 		}
 		raw.add(m.PerSecond())
 		for i, n := range sessions {
-			out, err := a.serve(infer.BatcherConfig{}, engines, feedTime, false, feed{clients: n, class: infer.File})
+			out, err := a.serve(a.asInHub(), engines, feedTime, false, feed{clients: n, class: infer.File})
 			if err != nil {
 				return 0, err
 			}
@@ -88,7 +88,7 @@ func (b *bench) fairness(_ context.Context, a *alone, rate float64) error {
 	}{
 		{"polite alone", false, []feed{polite}}, {"with a greedy client", false, []feed{polite, greedy}}, {"the same, first come first served", true, []feed{polite, greedy}},
 	} {
-		out, err := a.serve(infer.BatcherConfig{}, engines, fairTime, c.fifo, c.feeds...)
+		out, err := a.serve(a.asInHub(), engines, fairTime, c.fifo, c.feeds...)
 		if err != nil {
 			return err
 		}
@@ -114,7 +114,7 @@ func (b *bench) overload(_ context.Context, a *alone, rate float64) error {
 	const cameras = 40
 	files := feed{clients: 2, class: infer.File, frames: int(rate / 3 * fairTime.Seconds() / 2 * 0.8)}
 	live := feed{clients: cameras, class: infer.Live, period: time.Duration(cameras / (4 * rate) * float64(time.Second))}
-	out, err := a.serve(infer.BatcherConfig{}, a.layouts[0].engines, fairTime, false, live, files)
+	out, err := a.serve(a.asInHub(), a.layouts[0].engines, fairTime, false, live, files)
 	if err != nil {
 		return err
 	}

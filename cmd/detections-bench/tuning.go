@@ -46,7 +46,11 @@ var (
 
 // try returns images per second and the median latency in ms.
 func (t *tuner) try(c choice, f feed) (rate, p50 float64, err error) {
-	out, err := t.a.serve(infer.BatcherConfig{MaxBatch: c.batch, MaxDelay: c.delay}, t.grid.of(c.layout), feedTime, false, f)
+	config := t.a.asInHub()
+	if c.batch > 0 {
+		config = infer.BatcherConfig{MaxBatch: c.batch, MaxDelay: c.delay}
+	}
+	out, err := t.a.serve(config, t.grid.of(c.layout), feedTime, false, f)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -132,7 +136,8 @@ func (a *alone) openGrid(library string) (*alone, error) {
 		}
 		same := layout{name: l.name, all: true}
 		for range l.engines {
-			e, err := ort.Open(file.Bytes, a.model, ort.Options{Providers: []string{"cpu"}, Threads: runtime.NumCPU() / len(l.engines), MaxBatch: 4})
+			threads := runtime.NumCPU() / len(l.engines)
+			e, err := ort.Open(file.Bytes, a.model, ort.Options{Providers: []string{"cpu"}, Threads: threads, Spin: threads > 1, MaxBatch: 4})
 			if err != nil {
 				return nil, errors.Join(err, g.close())
 			}

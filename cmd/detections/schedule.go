@@ -17,11 +17,13 @@ type schedule struct {
 	maxBatch int
 	maxDelay time.Duration
 	shares   shares
+	solo     bool
 }
 
 func (s *schedule) flags(f *pflag.FlagSet) {
 	f.IntVar(&s.maxBatch, "max-batch", 0, "most images in one run of the engine; 0: what suits the provider")
 	f.DurationVar(&s.maxDelay, "max-delay", 0, "how long a batch that is not full waits for more frames; 0: as long as is learned to pay, negative: not at all")
+	f.BoolVar(&s.solo, "solo", true, "on the CPU, one instance more that has all cores, for a picture or live frame that comes while nothing else is to be done: half the latency, for about 40 MB; opened when there is such a frame")
 	s.shares = shares(infer.DefaultShares)
 	f.Var(&s.shares, "shares", "what live video, files and pictures get of the engines when all want more than there is, as live:file:image, 0.1 to 10 each")
 }
@@ -31,6 +33,8 @@ func capacity(l *hub.Limits, f *pflag.FlagSet) {
 	d := hub.DefaultLimits
 	f.IntVar(&l.Files, "max-files", d.Files, "most files that are decoded at once; more wait for their turn")
 	f.IntVar(&l.PerPrincipal, "max-per-client", d.PerPrincipal, "most sessions of one client that run at once; 0: any number")
+	f.Float64Var(&l.FrameRate, "max-frame-rate-per-client", d.FrameRate, "most frames per second that are inferred for one client: those of files wait, live ones are dropped, pictures are refused; 0: any number")
+	f.Var((*byteSize)(&l.ByteRate), "max-byte-rate-per-client", "most bytes of media per second that are taken from one client: it is held up; 0: any number")
 	f.Float64Var(&l.MinRate, "min-rate", d.MinRate, "frames per second that every live session must be able to get, or another one is refused")
 }
 

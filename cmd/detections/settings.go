@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -106,6 +107,14 @@ func (s *settings) flags() *pflag.FlagSet {
 	return f
 }
 
+// within says that a limit that can be left out, as 0, is out of range.
+func within(name string, v, least, most float64) error {
+	if v != 0 && !(v >= least && v <= most) { // NaN too
+		return fmt.Errorf("%s: expected %v to %v, or 0, got %v", name, least, most, v)
+	}
+	return nil
+}
+
 // validate says what is out of range.
 func (s *settings) validate() error {
 	atLeast := func(name string, v, least int64) error {
@@ -131,10 +140,18 @@ func (s *settings) validate() error {
 		atLeast("max-message", s.limits.Message, 4<<10), atLeast("linger", int64(s.limits.Linger), int64(time.Millisecond)),
 		atLeast("retention", int64(s.limits.Retention), int64(time.Second)), atLeast("max-kept", int64(s.limits.Kept), 1),
 		atLeast("warm-workers", int64(s.warmWorkers), 1), atLeast("drain-delay", int64(s.drainDelay), 0),
-		atLeast("drain-timeout", int64(s.drainTimeout), 0), s.annotations.validate(), s.gpu.validate(), s.from.validate(s.model),
+		atLeast("drain-timeout", int64(s.drainTimeout), 0),
+		within("max-frame-rate-per-client", s.limits.FrameRate, hub.MinFrameRate, hub.MaxFrameRate),
+		within("max-byte-rate-per-client", float64(s.limits.ByteRate), hub.MinByteRate, hub.MaxByteRate),
+		s.annotations.validate(),
+		s.gpu.validate(),
+		s.from.validate(s.model),
 	}
 	if r := s.limits.MinRate; !(r > 0 && r <= 1000) || s.limits.PerPrincipal < 0 {
 		errs = append(errs, fmt.Errorf("min-rate, max-per-client: expected above 0 to 1000 and at least 0, got %v and %d", r, s.limits.PerPrincipal))
+	}
+	for _, o := range s.origins { // before anything is begun
+		errs = append(errs, http.NewCrossOriginProtection().AddTrustedOrigin(o))
 	}
 	for _, p := range s.providers {
 		errs = append(errs, oneOf("providers", p, "tensorrt", "cuda", "cpu"))

@@ -26,6 +26,10 @@ type Options struct {
 	// Threads of one run on the CPU. Default 1: two engines of one thread each do
 	// more than one of two.
 	Threads int
+	// Spin lets the threads of a run wait for each other without giving up their
+	// processors. It is for engines that have those to themselves while they run: to wake
+	// an idle processor takes so long that two threads are else no faster than one.
+	Spin bool
 	// MaxBatch is the largest number of images of a run. Default: DefaultBatchCPU
 	// or DefaultBatchGPU, whatever provider it became.
 	MaxBatch int
@@ -95,6 +99,7 @@ func Open(model []byte, m *infer.Model, opts Options) (infer.Engine, error) {
 		start := time.Now()
 		e, err := open(model, m, name, opts, log)
 		if err == nil {
+			trim()
 			log.Info("engine loaded", "engine", e.identity.String(), "model", m.Ref(),
 				"max_batch", e.MaxBatch(), "threads", opts.Threads, "dur", time.Since(start))
 			return e, nil

@@ -5,7 +5,9 @@ package ort
 import (
 	"bytes"
 	"log/slog"
+	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +19,30 @@ import (
 
 func TestEngine(t *testing.T) {
 	infertest.TestEngine(t, openNanoDet(t, Options{Providers: []string{"cpu"}, MaxBatch: 8}))
+}
+
+// Whoever infers a frame, the result is the same: an engine of many threads takes those
+// that are alone.
+func TestThreadsDoNotChangeResults(t *testing.T) {
+	noise, random := make([]byte, 416*416*3), rand.New(rand.NewPCG(3, 4))
+	for i := range noise {
+		noise[i] = byte(random.Uint32())
+	}
+	var want [2][]float32
+	for _, threads := range []int{1, 2, 3, 8} {
+		e := openNanoDet(t, Options{Providers: []string{"cpu"}, Threads: threads, MaxBatch: 1})
+		infer.NewNormalizer(e.Model().Input).Convert(e.Input(0), noise)
+		if err := e.Run(1); err != nil {
+			t.Fatal(err)
+		}
+		for k := range want {
+			if got := e.Output(k, 0); threads == 1 {
+				want[k] = slices.Clone(got)
+			} else if !slices.Equal(got, want[k]) {
+				t.Errorf("output %d of %d threads is not that of one", k, threads)
+			}
+		}
+	}
 }
 
 func TestDescribeReadsTheModel(t *testing.T) {

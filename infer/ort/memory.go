@@ -4,6 +4,7 @@ package ort
 
 /*
 #include <stdlib.h>
+#include <malloc.h>
 */
 import "C"
 
@@ -41,6 +42,9 @@ func (m *memory) free() {
 func (m memory) floats() []float32 {
 	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(m))), len(m)/4)
 }
+
+// trim gives memory back to the system that loading a model leaves: 13 MB of 65 an engine.
+func trim() { C.malloc_trim(0) }
 
 // destroy frees an object of the binding. Destroy has errors only for objects that
 // were never made.
