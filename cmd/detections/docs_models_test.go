@@ -24,7 +24,7 @@ type schema struct {
 func fields(t reflect.Type) map[string]reflect.Type {
 	all := map[string]reflect.Type{}
 	for field := range t.Fields() {
-		if name := field.Tag.Get("json"); name != "" {
+		if name := field.Tag.Get("json"); name != "" && name != "-" {
 			all[name] = field.Type
 		}
 	}
@@ -77,6 +77,12 @@ func TestTheExamplesOfDescriptionsAreRight(t *testing.T) {
 	for _, m := range regexp.MustCompile("(?s)```json\n(.*?)```|`(\\{\"(?:labels|head)\".*?\\})`").FindAllStringSubmatch(string(page), -1) {
 		text := m[1] + m[2]
 		if strings.Contains(text, "$schema") {
+			continue
+		}
+		if strings.HasPrefix(text, "[") { // classes.json
+			if _, err := infer.ParseClasses([]byte(text), "classes.json"); err != nil {
+				t.Errorf("%s: %v", text, err)
+			}
 			continue
 		}
 		if _, err := infer.ParseDescription([]byte(text)); err != nil {
