@@ -335,7 +335,9 @@ func Shade(base, index int64) byte { return byte(20 + 13*(index+base)%220) }
 // frame makes the next frame. d.mu is held.
 func (d *decoder) frame(index int64, key bool) *media.Frame {
 	pixels := d.owner.Frames.Frame(index)
-	if v := d.job.Views[0]; v != infertest.Model().Input.View() {
+	v, own := d.job.Views[0], infertest.Model().Input.View()
+	own.Fill = v.Fill // there is no border to see it in
+	if v != own {
 		info := pixels.FrameInfo
 		pixels.Release()
 		pixels = d.owner.Frames.Picture(info, v, bytes.Repeat([]byte{Shade(d.job.Base, index)}, v.Size()))
