@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -65,6 +66,10 @@ type AIConfig struct {
 	// Find gives an earlier version of the model again, for a session of an earlier
 	// process that had begun with it. nil: there is none.
 	Find func(ctx context.Context, key infer.ModelKey) (*Version, error)
+	// Refused are versions that were rolled back in an earlier process, by ID, and why.
+	// OnRefused is told when that changes; why is empty once one is deployed after all.
+	Refused   map[string]string
+	OnRefused func(id, why string)
 	// Wait is how long a session waits for an engine, a picture at most MaxPictureWait.
 	Wait time.Duration
 	// Lazy says that nothing is loaded before somebody wants an engine.
@@ -156,8 +161,14 @@ func NewAI(load Load, log *slog.Logger) *AI {
 func NewDeployer(c AIConfig) *AI {
 	a := &AI{
 		cfg: c, log: c.Logger, turn: make(chan struct{}, 1), status: AIStatus{Availability: None, Percent: -1},
-		wanted: make(chan struct{}), recalls: map[infer.ModelKey]*recall{}, refused: map[string]string{},
+		wanted: make(chan struct{}), recalls: map[infer.ModelKey]*recall{}, refused: maps.Clone(c.Refused),
 		changed: make(chan struct{}), moved: make(chan struct{}),
+	}
+	if a.refused == nil {
+		a.refused = map[string]string{}
+	}
+	if a.cfg.OnRefused == nil {
+		a.cfg.OnRefused = func(string, string) {}
 	}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)

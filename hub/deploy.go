@@ -53,19 +53,20 @@ func (a *AI) Deploy(ctx context.Context, v *Version, force bool) error {
 	}
 	defer func() { <-a.turn }()
 	err := a.deploy(ctx, v, force)
-	switch {
-	case err == nil || ctx.Err() != nil:
-	case a.ready() == nil:
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	if a.ready() == nil {
 		a.log.Error("no engine", "model", v.Ref, "err", err)
 		a.Fail(err)
-	default:
+	} else {
 		a.log.Error("a version of the model is refused; the one before goes on", "model", v.Ref, "err", err)
-		a.mu.Lock()
-		a.status.Update = &Step{To: v.Ref, Stage: Error, Percent: -1, Reason: err.Error()}
-		a.swaps.Refused++
-		a.notify()
-		a.mu.Unlock()
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.status.Update = &Step{To: v.Ref, Stage: Error, Percent: -1, Reason: err.Error()}
+	a.swaps.Refused++
+	a.notify()
 	return err
 }
 
@@ -115,17 +116,35 @@ func (a *AI) deploy(ctx context.Context, v *Version, force bool) error {
 		a.swaps.Deployed++
 	}
 	delete(a.refused, v.ID)
-	a.status.Update = nil
+	if before != nil { // else it may stand in for one that was refused
+		a.status.Update = nil
+	}
 	f := a.former
 	a.mu.Unlock()
+	if why != "" {
+		a.cfg.OnRefused(v.ID, "")
+	}
 	a.install(d, c)
 	a.forget(gone)
 	if before != nil {
-		a.log.Info("another version of the model serves", "model", v.Ref, "before", before.version.Ref, "dur", time.Since(begun))
+		a.log.Info("another version of the model serves", "model", v.Ref, "before", before.version.Ref,
+			"labels_gone", lost(before, d), "dur", time.Since(begun))
 		a.work.Go(func() { a.try(d, f) })
 	}
 	a.improve(d, better)
 	return nil
+}
+
+// lost are the labels that a version lacks and the one before had: sessions that asked
+// for them find nothing of those.
+func lost(before, after *deployment) (labels []string) {
+	now := after.now.batcher.Model().Labels
+	for _, l := range before.now.batcher.Model().Labels {
+		if !slices.Contains(now, l) {
+			labels = append(labels, l)
+		}
+	}
+	return labels
 }
 
 // progress tells how far a version is: as the stage while nothing serves, else as update.

@@ -333,7 +333,7 @@ func TestAVersionThatCannotServeLeavesTheOneBefore(t *testing.T) {
 		if st.Availability != hub.Enabled || st.Model != "squares@2" || st.Update == nil || st.Update.To != "squares@3" || !strings.Contains(st.Update.Reason, "NaN") {
 			t.Errorf("status %+v, update %+v", st, st.Update)
 		}
-		if s := r.ai.SwapCounts(); s.Refused != 1 || s.Deployed != 0 {
+		if s := r.ai.SwapCounts(); s.Refused != 2 || s.Deployed != 0 {
 			t.Errorf("counted %+v", s)
 		}
 		r.close()

@@ -76,6 +76,7 @@ func (a *AI) rollBack(ctx context.Context, bad *deployment, f *former, why strin
 	a.swaps.RolledBack++
 	a.status.Update = &Step{To: bad.version.Ref, Stage: Error, Percent: -1, Reason: "rolled back: " + why}
 	a.mu.Unlock()
+	a.cfg.OnRefused(bad.version.ID, why)
 	a.log.Error("the version before serves again", "model", f.version.Ref, "instead_of", bad.version.Ref, "why", why)
 	a.install(d, c)
 	return nil

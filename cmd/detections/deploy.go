@@ -47,7 +47,14 @@ func newDeployer(s *settings, m *web.Metrics, decoders session.Decoders, log *sl
 		s: s, metrics: m, decoders: decoders, log: log, kept: loader.NewKept(filepath.Join(s.data, "versions")),
 		settled: make(chan struct{}), changed: make(chan struct{}),
 	}
-	d.ai = hub.NewDeployer(hub.AIConfig{Find: d.find, Wait: s.engineWait, Lazy: s.engineInit == "lazy", Logger: log})
+	d.ai = hub.NewDeployer(hub.AIConfig{
+		Find: d.find, Wait: s.engineWait, Lazy: s.engineInit == "lazy", Logger: log, Refused: d.kept.Refused(),
+		OnRefused: func(id, why string) {
+			if err := d.kept.Refuse(id, why); err != nil {
+				log.Warn("that a version is refused is forgotten with the process", "version", id, "err", err)
+			}
+		},
+	})
 	source, err := s.source()
 	if err != nil {
 		d.wrong = err
@@ -113,7 +120,25 @@ func (d *deployer) take(ctx context.Context, f loader.File) error {
 	force := d.force
 	d.force = false
 	d.mu.Unlock()
-	return d.deploy(ctx, f, force)
+	err := d.deploy(ctx, f, force)
+	if err != nil && ctx.Err() == nil && d.ai.Model() == nil {
+		d.standIn(ctx, f)
+	}
+	return err
+}
+
+// standIn lets the version that served last serve instead of one that cannot.
+func (d *deployer) standIn(ctx context.Context, f loader.File) {
+	last, err := d.kept.Last(f.Key())
+	if err == nil && d.kept.Refused()[last.Key()] == "" {
+		err = d.ai.Deploy(ctx, d.version(last), false)
+	}
+	switch {
+	case err == nil:
+		d.log.Warn("the version that served last serves again", "model", last.Name+"@"+last.Version)
+	case !errors.Is(err, fs.ErrNotExist):
+		d.log.Warn("the version that served last cannot stand in", "err", err)
+	}
 }
 
 func (d *deployer) deploy(ctx context.Context, f loader.File, force bool) error {

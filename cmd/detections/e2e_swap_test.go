@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -227,7 +228,8 @@ func TestE2EModelsOfAFolder(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "frame.jpg"), string(read(t, "frame.jpg")))
 	catsVersion(t, dir, 1)
-	p := serve(t, "--model", dir, "--model-poll", "100ms")
+	data := t.TempDir()
+	p := serve(t, "--data", data, "--model", dir, "--model-poll", "100ms")
 	until := func(what string, ok func(health) bool) health {
 		t.Helper()
 		for begun := time.Now(); ; time.Sleep(20 * time.Millisecond) {
@@ -279,6 +281,18 @@ func TestE2EModelsOfAFolder(t *testing.T) {
 	}
 	if h := p.model("POST", "/v1/model", ""); h.Model != "cats@2" || h.Status != nil {
 		t.Errorf("nothing new: %+v", h)
+	}
+	// After a restart what was rolled back is not tried again; the version that served last stands in.
+	p.signal(syscall.SIGTERM)
+	p.exit()
+	touch("v3.onnx")
+	p = serve(t, "--data", data, "--model", dir, "--model-poll", "100ms")
+	h = until("a restart", func(h health) bool { return h.Model != "" })
+	if h.Model != "cats@2" || h.Update == nil || !strings.Contains(h.Update.Reason, "it was rolled back") {
+		t.Errorf("after a restart: %+v, update %+v", h, h.Update)
+	}
+	if h := p.model("POST", "/v1/model", `{"force": true}`); h.Model != "cats@3" {
+		t.Errorf("forced: %+v", h)
 	}
 }
 

@@ -131,6 +131,52 @@ func (k *Kept) Find(key infer.ModelKey) (File, error) {
 	return File{}, fmt.Errorf("model %.12s is not kept: %w", key.SHA256, fs.ErrNotExist)
 }
 
+// Last gives the version that began to serve last, but not the one with this key. fs.ErrNotExist:
+// there is none.
+func (k *Kept) Last(but string) (File, error) {
+	all, err := k.labels()
+	if err != nil {
+		return File{}, err
+	}
+	var newest time.Time
+	var last infer.ModelKey
+	for dir, l := range all {
+		st, err := os.Stat(filepath.Join(dir, "kept.json"))
+		if err == nil && filepath.Base(dir) != but && st.ModTime().After(newest) {
+			newest, last = st.ModTime(), l.Model
+		}
+	}
+	return k.Find(last)
+}
+
+func (k *Kept) refusedPath() string { return filepath.Join(k.dir, "refused.json") }
+
+// Refused are the keys of versions that are not to serve again, and why.
+func (k *Kept) Refused() map[string]string {
+	all := map[string]string{}
+	text, err := os.ReadFile(k.refusedPath())
+	if err != nil || json.Unmarshal(text, &all) != nil {
+		return map[string]string{} // what is lost is found out again
+	}
+	return all
+}
+
+// Refuse notes that a version is not to serve again, or, without a reason, that it may.
+func (k *Kept) Refuse(key, why string) error {
+	all := k.Refused()
+	if all[key] = why; why == "" {
+		delete(all, key)
+	}
+	text, err := json.Marshal(all)
+	if err == nil {
+		err = os.MkdirAll(k.dir, 0o700)
+	}
+	if err == nil {
+		err = replace(k.refusedPath(), text)
+	}
+	return err
+}
+
 // Collect removes the oldest versions, but none in use.
 func (k *Kept) Collect(inUse []infer.ModelKey) error {
 	entries, err := os.ReadDir(k.dir)
@@ -147,7 +193,7 @@ func (k *Kept) Collect(inUse []infer.ModelKey) error {
 	var old []fs.FileInfo
 	for _, e := range entries {
 		used := slices.Contains(inUse, labels[filepath.Join(k.dir, e.Name())].Model)
-		if st, err := e.Info(); err == nil && !used {
+		if st, err := e.Info(); err == nil && !used && e.IsDir() {
 			old = append(old, st)
 		}
 	}

@@ -41,6 +41,17 @@ func TestAKeptVersionIsFoundAgainWhateverBecameOfItsFile(t *testing.T) {
 	if err != nil || got.Name != "people" || got.Version != "3" || string(got.Bytes) != "abc" || got.Key() != f.Key() || got.Description.Labels[0] != "person" {
 		t.Errorf("found %+v, %v", got, err)
 	}
+	if last, err := k.Last("another"); err != nil || last.Key() != f.Key() {
+		t.Errorf("last %+v, %v", last, err)
+	}
+	if _, err := k.Last(f.Key()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("another than the only one: %v", err)
+	}
+	for _, why := range []string{"it fails", ""} {
+		if err := k.Refuse(f.Key(), why); err != nil || k.Refused()[f.Key()] != why {
+			t.Errorf("refused %v, %v", k.Refused(), err)
+		}
+	}
 	if err := os.WriteFile(got.Path, []byte("abd"), 0o600); err != nil {
 		t.Fatal(err)
 	}
