@@ -44,6 +44,11 @@ build: setup ## build bin/detections
 rootfs: build # everything that is in an image, in bin/rootfs
 	@$(step) rootfs deploy/image/rootfs.sh bin/detections bin/libonnxruntime.so bin/rootfs
 
+.PHONY: sbom
+sbom: build ## write the bill of materials, CycloneDX, to bin/sbom.json
+	@$(setup)/packages.sh sbom
+	@$(step) sbom bash -c 'deploy/image/sbom.sh bin/detections > bin/sbom.json'
+
 ENGINE ?= $(shell command -v docker >/dev/null && docker info >/dev/null 2>&1 && echo docker || echo podman)
 IMAGE  ?= detections:$(VERSION)
 
