@@ -376,7 +376,9 @@ func TestDeployImage(t *testing.T) {
 		t.Errorf("%d MB, %+v", i.Size>>20, i.Config)
 	}
 	t.Logf("%d MB", i.Size>>20)
-	var bom struct{ Components []struct{ Name, Version string } }
+	var bom struct {
+		Components []struct{ Name, Version string }
+	}
 	out, err := exec.Command(filepath.Join(repository, "deploy/image/sbom.sh"), filepath.Join(repository, "bin/detections")).Output()
 	if err == nil {
 		err = json.Unmarshal(out, &bom)
