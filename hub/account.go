@@ -80,12 +80,12 @@ func (h *Hub) Stats() Stats {
 	return s
 }
 
-// Sessions are the principal's sessions, running and kept, oldest first.
+// Sessions are the principal's sessions, or Everyone's, running and kept, oldest first.
 func (h *Hub) Sessions(principal string) []session.Status {
 	h.mu.Lock()
 	var all []*entry
 	for _, e := range h.sessions {
-		if e.Principal() == principal {
+		if sees(principal, e.Principal()) {
 			all = append(all, e)
 		}
 	}

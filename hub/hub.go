@@ -217,7 +217,10 @@ func (h *Hub) ofKey(principal, key string) *entry {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.sessions[h.keys[keyOf(principal, key)]]
+	if e := h.sessions[h.keys[keyOf(principal, key)]]; e != nil && e.Principal() == principal {
+		return e
+	}
+	return nil
 }
 
 // admit says whether another session may run, and reserves its place.
@@ -225,6 +228,8 @@ func (h *Hub) admit(principal string, m wire.Start) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
+	case principal == "" || principal == Everyone:
+		return fmt.Errorf("a session for nobody in particular: %q", principal)
 	case h.isStopping():
 		return wire.Errorf(wire.Draining, "the hub is shutting down and takes no new sessions; try again in a moment")
 	case h.runningLocked()+h.starting >= h.limits.Sessions:
@@ -372,11 +377,18 @@ func (h *Hub) attach(ctx context.Context, e *entry, after int64, results wire.Re
 	return a, nil
 }
 
+// Everyone stands for every principal where sessions are looked at, stopped or deleted.
+// Nobody is called that, and nobody starts a session by that name.
+const Everyone = "*"
+
+// sees says whether a principal, or Everyone, sees a session of owner.
+func sees(principal, owner string) bool { return principal == owner || principal == Everyone }
+
 // find gives a session that the principal may see.
 func (h *Hub) find(principal, id string) (*entry, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if e := h.sessions[id]; e != nil && e.Principal() == principal {
+	if e := h.sessions[id]; e != nil && sees(principal, e.Principal()) {
 		return e, nil
 	}
 	return nil, h.unknown(id)

@@ -16,20 +16,23 @@ type health struct {
 	Reason         string           `json:"reason,omitempty"`
 	Provider       string           `json:"provider,omitempty"`
 	Model          string           `json:"model,omitempty"`
-	Version        string           `json:"version"`
-	Sessions       int              `json:"sessions"`
+	Version        string           `json:"version,omitempty"`
+	Sessions       *int             `json:"sessions,omitempty"`
 	Draining       bool             `json:"draining"`
 	// Annotations is how deliveries go. They make no hub unready: they wait.
 	Annotations *outbox.State `json:"annotations,omitempty"`
 }
 
-// health answers at once, whatever the engine does.
-func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
+// health answers at once, whatever the engine does. Who may not read learns no more
+// than what a probe needs.
+func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 	ai := s.hub.AI().Status()
-	h := health{
-		Status: "healthy", AIAvailability: ai.Availability, Reason: ai.Reason, Provider: ai.Provider,
-		Model: ai.Model, Version: s.cfg.Version, Sessions: s.hub.Running(), Draining: s.hub.IsDraining(),
+	h := health{Status: "healthy", AIAvailability: ai.Availability, Draining: s.hub.IsDraining()}
+	if !s.known(r) {
+		writeJSON(w, typeJSON, http.StatusOK, h)
+		return
 	}
+	h.Reason, h.Provider, h.Model, h.Version, h.Sessions = ai.Reason, ai.Provider, ai.Model, s.cfg.Version, new(s.hub.Running())
 	if ai.Percent >= 0 && ai.Availability != hub.Enabled {
 		h.Percent = &ai.Percent
 	}
@@ -50,13 +53,16 @@ type readiness struct {
 }
 
 // ready says whether new work should be sent here.
-func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	a := readiness{Reasons: s.hub.NotReady()}
 	a.Ready = len(a.Reasons) == 0
 	status := http.StatusOK
 	if !a.Ready {
 		status = http.StatusServiceUnavailable
 		w.Header().Set("Retry-After", retryAfter)
+	}
+	if !s.known(r) {
+		a.Reasons = nil // they name files and errors
 	}
 	writeJSON(w, typeJSON, status, a)
 }

@@ -18,11 +18,6 @@ func (s *Server) video(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, err)
 		return
 	}
-	principal, err := s.principal(r)
-	if err != nil {
-		s.refuse(w, r, err)
-		return
-	}
 	body, err := openUpload(r)
 	if err != nil {
 		s.refuse(w, r, err)
@@ -32,7 +27,7 @@ func (s *Server) video(w http.ResponseWriter, r *http.Request) {
 	if start.Media.Name == "" {
 		start.Media.Name = body.name
 	}
-	a, err := s.hub.Start(r.Context(), principal, start)
+	a, err := s.hub.Start(r.Context(), principal(r), start)
 	if err != nil {
 		s.refuse(w, r, err)
 		return

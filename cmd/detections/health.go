@@ -18,7 +18,8 @@ import (
 const healthTime = 5 * time.Second
 
 func newHealth() *cobra.Command {
-	var hub, format string
+	var hub remote
+	var format string
 	cmd := &cobra.Command{
 		Use:   "health",
 		Short: "Say how the hub is, and fail if it is not ready",
@@ -30,7 +31,7 @@ so this serves as the health check of a container: 1 it is not ready (yet),
 			if format != "text" && format != "json" {
 				return &usageError{fmt.Errorf("--format: expected text or json, got %q", format)}
 			}
-			c, err := client.New(client.Config{URL: hub})
+			c, err := client.New(hub.config())
 			if err != nil {
 				return &usageError{err}
 			}
@@ -41,7 +42,7 @@ so this serves as the health check of a container: 1 it is not ready (yet),
 			return sayHealth(cmd.OutOrStdout(), h, format)
 		},
 	}
-	hubFlag(cmd, &hub)
+	hub.flags(cmd)
 	cmd.Flags().StringVarP(&format, "format", "f", "text", "text or json")
 	return cmd
 }

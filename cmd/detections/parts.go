@@ -10,6 +10,7 @@ import (
 	"detections/hub/timeline"
 	"detections/media/worker"
 	"detections/web"
+	"detections/web/auth"
 )
 
 // parts are a hub without a door to the outside: serve listens for it, and detect
@@ -20,7 +21,8 @@ type parts struct {
 	hub      *hub.Hub
 	face     *web.Server
 	metrics  *web.Metrics
-	loaded   chan struct{} // closed when the engines are ready or have failed; nil: load was not called
+	auth     *auth.Authenticator // nil: off
+	loaded   chan struct{}       // closed when the engines are ready or have failed; nil: load was not called
 }
 
 // build makes the parts that need no data directory. The caller closes them.
@@ -44,7 +46,7 @@ func (p *parts) open(s *settings, store storeOpener, wait time.Duration, log *sl
 		return err
 	}
 	p.metrics.Watch(p.hub)
-	c := web.Config{Hub: p.hub, Hosts: s.hosts, Origins: s.origins, Metrics: p.metrics, Version: version, Logger: log}
+	c := web.Config{Hub: p.hub, Auth: p.auth, Hosts: s.hosts, Origins: s.origins, Metrics: p.metrics, Version: version, Logger: log}
 	if box := p.hub.Outbox(); box != nil {
 		c.Outbox = box // a nil *Outbox would be something
 		p.metrics.WatchOutbox(box)

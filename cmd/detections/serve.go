@@ -63,7 +63,12 @@ func serve(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 		return err
 	}
 	defer listener.Close() //nolint:errcheck // closed already, unless the start fails
+	known, err := s.access.authenticator(listener.Addr(), log)
+	if err != nil {
+		return err
+	}
 	p := build(s, log)
+	p.auth = known
 	defer closing(&err, p.close)
 	defer leave(nil) // the engines may still be loading
 	p.load(ctx)

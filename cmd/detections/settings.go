@@ -45,6 +45,7 @@ type settings struct {
 	sync        string
 	takeover    bool
 
+	access      access
 	annotations annotations
 
 	drainDelay   time.Duration
@@ -88,6 +89,7 @@ func (s *settings) flags() *pflag.FlagSet {
 	f.Var((*byteSize)(&s.limits.Disk), "max-disk", "most bytes of media and results on disk, at which new uploads are refused; 0: 80 % of the file system")
 	f.BoolVar(&s.takeover, "takeover", false, "take over from the process that has the data directory, once this one is ready")
 
+	s.access.flags(f)
 	s.annotations.flags(f)
 
 	f.DurationVar(&s.drainDelay, "drain-delay", 0, "how long to go on serving, not ready, after the signal to stop; give load balancers the time to notice")
@@ -135,7 +137,7 @@ func (s *settings) validate() error {
 		atLeast("drain-timeout", int64(s.drainTimeout), 0),
 		within("max-frame-rate-per-client", s.limits.FrameRate, hub.MinFrameRate, hub.MaxFrameRate),
 		within("max-byte-rate-per-client", float64(s.limits.ByteRate), hub.MinByteRate, hub.MaxByteRate),
-		s.annotations.validate(),
+		s.access.validate(), s.annotations.validate(),
 		s.from.validate(s.model),
 	}
 	if r := s.limits.MinRate; !(r > 0 && r <= 1000) || s.limits.PerPrincipal < 0 {

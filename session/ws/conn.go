@@ -20,7 +20,7 @@ type conn struct {
 	// Static after construction and begin.
 	h         *Handler
 	socket    *websocket.Conn
-	principal string
+	caller    Caller
 	attached  *session.Attachment
 	replies   chan []byte   // reader → writer: messages that are not events
 	readEnded chan error    // reader → writer
@@ -40,9 +40,9 @@ const replyBuffer = 16
 // that much has come, so it is also how late a byte can be: 65 ms at 2 Mbit/s.
 const chunk = 16 << 10
 
-func newConn(h *Handler, s *websocket.Conn, principal string) *conn {
+func newConn(h *Handler, s *websocket.Conn, caller Caller) *conn {
 	return &conn{
-		h: h, socket: s, principal: principal, buffer: make([]byte, chunk), begun: time.Now(),
+		h: h, socket: s, caller: caller, buffer: make([]byte, chunk), begun: time.Now(),
 		replies: make(chan []byte, replyBuffer), readEnded: make(chan error, 1), done: make(chan struct{}),
 	}
 }
@@ -73,20 +73,7 @@ func (c *conn) begin(ctx context.Context) error {
 	if err != nil {
 		return c.refuse(err)
 	}
-	var a *session.Attachment
-	switch m := m.(type) {
-	case *wire.Start:
-		c.results.set(m.Results)
-		a, err = c.h.cfg.Hub.Start(ctx, c.principal, *m)
-	case *wire.Resume:
-		c.results.set(m.Results)
-		a, err = c.h.cfg.Hub.Resume(ctx, c.principal, *m)
-	case *wire.Watch:
-		c.results.set(m.Results)
-		a, err = c.h.cfg.Hub.Watch(ctx, c.principal, *m)
-	default:
-		err = wire.Errorf(wire.BadMessage, "expected start, resume or watch as the first message")
-	}
+	a, err := c.attach(ctx, m)
 	if err != nil {
 		return c.refuse(err)
 	}
@@ -96,6 +83,26 @@ func (c *conn) begin(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// attach carries out the first message.
+func (c *conn) attach(ctx context.Context, m wire.ClientMessage) (*session.Attachment, error) {
+	if m, ok := m.(*wire.Watch); ok {
+		c.results.set(m.Results)
+		return c.h.cfg.Hub.Watch(ctx, c.caller.Sees, *m)
+	}
+	if err := c.caller.May(); err != nil {
+		return nil, err
+	}
+	switch m := m.(type) {
+	case *wire.Start:
+		c.results.set(m.Results)
+		return c.h.cfg.Hub.Start(ctx, c.caller.Principal, *m)
+	case *wire.Resume:
+		c.results.set(m.Results)
+		return c.h.cfg.Hub.Resume(ctx, c.caller.Principal, *m)
+	}
+	return nil, wire.Errorf(wire.BadMessage, "expected start, resume or watch as the first message")
 }
 
 // first reads the first message, for which a client has limited time.
@@ -238,14 +245,22 @@ func (c *conn) control(r io.Reader) error {
 	case wire.Cancel:
 		c.attached.Session.Cancel()
 	case *wire.Configure:
-		c.results.set(m.Results)
-		if err := c.attached.Session.Configure(m); err != nil {
+		if err := c.configure(m); err != nil {
 			return c.deny(m, wire.AsError(err))
 		}
 	default:
 		return c.complain(wire.Errorf(wire.BadMessage, "this connection has a session already; open another connection for another one"))
 	}
 	return nil
+}
+
+// configure changes the session, unless the token has expired meanwhile; what runs goes on.
+func (c *conn) configure(m *wire.Configure) error {
+	if err := c.caller.May(); err != nil {
+		return err
+	}
+	c.results.set(m.Results)
+	return c.attached.Session.Configure(m)
 }
 
 // watcher carries out what a connection may say that does not feed.

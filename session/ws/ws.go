@@ -28,11 +28,19 @@ type Hub interface {
 	Watch(ctx context.Context, principal string, m wire.Watch) (*session.Attachment, error)
 }
 
+// Caller is who connects.
+type Caller struct {
+	Principal string // owns what he starts
+	Sees      string // whose sessions he may watch: Principal, or hub.Everyone
+	// May says why he may not start, feed or change a session (any more); nil: he may.
+	May func() error
+}
+
 // Config is what a Handler is made of. Zero times take the defaults.
 type Config struct {
 	Hub Hub
-	// Principal says who asks; an error is answered before the upgrade.
-	Principal func(*http.Request) (string, error)
+	// Caller says who asks. Who may not even watch must not get here.
+	Caller func(*http.Request) Caller
 	// Refuse answers a request that is not upgraded.
 	Refuse func(http.ResponseWriter, *http.Request, error)
 	// Origins are host patterns of pages that may connect beside the hub's own.
@@ -79,8 +87,7 @@ func (h *Handler) Wait() { h.conns.Wait() }
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.conns.Add(1)
 	defer h.conns.Done()
-	principal, err := h.admit(r)
-	if err != nil {
+	if err := admit(r); err != nil {
 		h.cfg.Refuse(w, r, err)
 		return
 	}
@@ -93,25 +100,27 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	socket.SetReadLimit(h.cfg.Message)
-	c := newConn(h, socket, principal)
+	c := newConn(h, socket, h.cfg.Caller(r))
 	c.serve(r.Context())
 }
 
 // admit checks what must hold before the upgrade.
-func (h *Handler) admit(r *http.Request) (string, error) {
+func admit(r *http.Request) error {
 	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
-		return "", wire.Errorf(wire.BadMessage, "this is a WebSocket endpoint; connect with a WebSocket client and the subprotocol %q, or POST the video to /detect/video", wire.Subprotocol)
+		return wire.Errorf(wire.BadMessage, "this is a WebSocket endpoint; connect with a WebSocket client and the subprotocol %q, or POST the video to /detect/video", wire.Subprotocol)
 	}
 	var offered []string
 	for _, v := range r.Header.Values("Sec-WebSocket-Protocol") {
 		for p := range strings.SplitSeq(v, ",") {
-			offered = append(offered, strings.TrimSpace(p))
+			if p = strings.TrimSpace(p); !strings.HasPrefix(p, "bearer.") { // a token is not repeated
+				offered = append(offered, p)
+			}
 		}
 	}
 	if !slices.Contains(offered, wire.Subprotocol) {
-		return "", wire.Errorf(wire.BadMessage, "expected the WebSocket subprotocol %q, the client offers %q", wire.Subprotocol, offered)
+		return wire.Errorf(wire.BadMessage, "expected the WebSocket subprotocol %q, the client offers %q", wire.Subprotocol, offered)
 	}
-	return h.cfg.Principal(r)
+	return nil
 }
 
 // closing is why a connection ends: the code and reason of the close frame.

@@ -1,0 +1,89 @@
+package web
+
+import (
+	"context"
+	"net/http"
+
+	"detections/hub"
+	"detections/session/wire"
+	"detections/session/ws"
+	"detections/web/auth"
+)
+
+// route is what answers to a pattern, and the role that it takes.
+type route struct {
+	pattern string
+	role    auth.Role
+	handler http.HandlerFunc
+}
+
+// open marks routes for everybody: they say nothing of sessions or of the machine.
+const open auth.Role = 0
+
+// identityKey is where a request's context has who asks.
+type identityKey struct{}
+
+// allow lets those in who have a role; the others get a problem.
+func (s *Server) allow(role auth.Role, next http.HandlerFunc) http.HandlerFunc {
+	if role == open {
+		return next
+	}
+	return func(w http.ResponseWriter, r *http.Request) {
+		id, err := s.cfg.Auth.Identify(r)
+		if err == nil {
+			err = id.May(role)
+		}
+		if err != nil {
+			s.refuse(w, r, err)
+			return
+		}
+		next(w, r.WithContext(context.WithValue(r.Context(), identityKey{}, id)))
+	}
+}
+
+// identity is who makes a request that allow let in.
+func identity(r *http.Request) auth.Identity {
+	id, _ := r.Context().Value(identityKey{}).(auth.Identity)
+	return id
+}
+
+// principal owns what the request starts.
+func principal(r *http.Request) string { return identity(r).Principal }
+
+// sees is whose sessions the request may look at: an admin's those of all, unless there
+// is no authentication, and so nobody else.
+func sees(r *http.Request) string {
+	if id := identity(r); id.Roles&auth.Admin == auth.Admin && id != auth.Local {
+		return hub.Everyone
+	}
+	return principal(r)
+}
+
+// known says whether an open request comes from somebody who may read.
+func (s *Server) known(r *http.Request) bool {
+	id, err := s.cfg.Auth.Identify(r)
+	return err == nil && id.May(auth.Read) == nil
+}
+
+// caller is who opens a WebSocket.
+func caller(r *http.Request) ws.Caller {
+	id := identity(r)
+	return ws.Caller{Principal: id.Principal, Sees: sees(r), May: func() error { return id.May(auth.Stream) }}
+}
+
+// ticket answers POST /v1/tickets.
+func (s *Server) ticket(w http.ResponseWriter, r *http.Request) {
+	if s.cfg.Auth == nil {
+		s.refuse(w, r, wire.Errorf(wire.BadMessage, "authentication is off: nothing here takes a ticket"))
+		return
+	}
+	text, err := s.cfg.Auth.Ticket(identity(r))
+	if err != nil {
+		s.refuse(w, r, err)
+		return
+	}
+	writeJSON(w, typeJSON, http.StatusCreated, struct {
+		Ticket   string `json:"ticket"`
+		ExpiresS int    `json:"expires_s"`
+	}{text, int(auth.TicketTime.Seconds())})
+}
