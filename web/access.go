@@ -33,12 +33,30 @@ func (s *Server) allow(role auth.Role, next http.HandlerFunc) http.HandlerFunc {
 		if err == nil {
 			err = id.May(role)
 		}
+		leave := func() {}
+		if err == nil {
+			leave, err = s.enter(id)
+		}
 		if err != nil {
+			s.log.Debug("refused", "method", r.Method, "path", r.URL.Path, "client", s.gate.client(r).String(), "err", err)
 			s.refuse(w, r, err)
 			return
 		}
+		defer leave()
 		next(w, r.WithContext(context.WithValue(r.Context(), identityKey{}, id)))
 	}
+}
+
+// enter counts in a request of somebody. Without authentication there is only one.
+func (s *Server) enter(id auth.Identity) (leave func(), err error) {
+	name := id.Principal
+	if s.cfg.Auth == nil {
+		name = ""
+	}
+	if !s.callers.enter(name) {
+		return nil, wire.Errorf(wire.Quota, "%d of your requests and connections are open, which is the limit for one client", s.callers.most)
+	}
+	return func() { s.callers.leave(name) }, nil
 }
 
 // identity is who makes a request that allow let in.

@@ -54,7 +54,7 @@ type readiness struct {
 
 // ready says whether new work should be sent here.
 func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
-	a := readiness{Reasons: s.hub.NotReady()}
+	a := readiness{Reasons: append(s.hub.NotReady(), s.gate.notReady()...)}
 	a.Ready = len(a.Reasons) == 0
 	status := http.StatusOK
 	if !a.Ready {

@@ -55,7 +55,7 @@ func writeJSON(w http.ResponseWriter, contentType string, status int, v any) {
 	text := append(wire.Encode(v), '\n')
 	w.Header().Set("Content-Length", strconv.Itoa(len(text))) // it is complete before the handler is
 	w.WriteHeader(status)
-	_, _ = w.Write(text) //nolint:gosec // G705: JSON, and nosniff is set; the client may be gone
+	_, _ = newSteady(w).Write(text) //nolint:gosec // G705: JSON, and nosniff is set; the client may be gone
 }
 
 func (s *Server) index(w http.ResponseWriter, r *http.Request) {

@@ -135,7 +135,7 @@ func export(w http.ResponseWriter, contentType string, events eventSeq, write fu
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	if err := write(w, events); err != nil {
+	if err := write(newSteady(w), events); err != nil {
 		panic(http.ErrAbortHandler)
 	}
 	return nil

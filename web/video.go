@@ -18,6 +18,7 @@ func (s *Server) video(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, err)
 		return
 	}
+	pace := s.pace(w, r)
 	body, err := openUpload(r)
 	if err != nil {
 		s.refuse(w, r, err)
@@ -49,7 +50,7 @@ func (s *Server) video(w http.ResponseWriter, r *http.Request) {
 	}
 	// The session may have ended before the body has: who still sends is heard for a
 	// moment, because closing a socket on unread bytes can destroy the answer.
-	_ = rc.SetReadDeadline(time.Now().Add(lastBytes))
+	pace.hurry(lastBytes)
 	<-fed
 }
 

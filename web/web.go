@@ -35,6 +35,7 @@ type Config struct {
 	// Outbox delivers to the Annotations service; nil: nothing does.
 	Outbox  Outbox
 	Version string
+	Limits  Limits
 	Logger  *slog.Logger
 }
 
@@ -45,6 +46,8 @@ type Server struct {
 	log     *slog.Logger
 	origins *http.CrossOriginProtection
 	sockets *ws.Handler
+	gate    *gate
+	callers counter // requests by principal
 	handler http.Handler
 }
 
@@ -66,6 +69,8 @@ func New(c Config) (*Server, error) {
 		Hub: c.Hub, Caller: caller, Refuse: s.refuse, Origins: patterns,
 		Message: c.Hub.Limits().Message, Logger: c.Logger,
 	})
+	s.gate = newGate(c.Limits, s.log)
+	s.callers.most = most(c.Limits.PerPrincipal, DefaultLimits.PerPrincipal)
 	s.handler = s.guard(s.counted(s.routes()))
 	return s, nil
 }
@@ -132,6 +137,13 @@ func (s *Server) table() []route {
 // guard refuses what a browser was tricked into asking.
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer timed(w, r)()
+		leave, err := s.gate.pass(r)
+		if err != nil {
+			s.refuse(w, r, err)
+			return
+		}
+		defer leave()
 		if !s.hostAllowed(r.Host) {
 			s.refuse(w, r, wire.Errorf(wire.Forbidden, "this hub is not known as %.100q; add the name with --allowed-host", r.Host))
 			return

@@ -22,7 +22,9 @@ type parts struct {
 	face     *web.Server
 	metrics  *web.Metrics
 	auth     *auth.Authenticator // nil: off
-	loaded   chan struct{}       // closed when the engines are ready or have failed; nil: load was not called
+	// reachable: other machines can connect.
+	reachable bool
+	loaded    chan struct{} // closed when the engines are ready or have failed; nil: load was not called
 }
 
 // build makes the parts that need no data directory. The caller closes them.
@@ -46,10 +48,13 @@ func (p *parts) open(s *settings, store storeOpener, wait time.Duration, log *sl
 		return err
 	}
 	p.metrics.Watch(p.hub)
-	c := web.Config{Hub: p.hub, Auth: p.auth, Hosts: s.hosts, Origins: s.origins, Metrics: p.metrics, Version: version, Logger: log}
+	c := web.Config{Hub: p.hub, Auth: p.auth, Hosts: s.hosts, Origins: s.origins, Metrics: p.metrics, Version: version, Limits: s.fence.limits, Logger: log}
 	if box := p.hub.Outbox(); box != nil {
 		c.Outbox = box // a nil *Outbox would be something
 		p.metrics.WatchOutbox(box)
+	}
+	if p.reachable && p.auth == nil {
+		c.Metrics = nil // they are on --admin-listen
 	}
 	p.face, err = web.New(c)
 	if err != nil {

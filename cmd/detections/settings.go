@@ -46,6 +46,7 @@ type settings struct {
 	takeover    bool
 
 	access      access
+	fence       fence
 	annotations annotations
 
 	drainDelay   time.Duration
@@ -90,11 +91,12 @@ func (s *settings) flags() *pflag.FlagSet {
 	f.BoolVar(&s.takeover, "takeover", false, "take over from the process that has the data directory, once this one is ready")
 
 	s.access.flags(f)
+	s.fence.flags(f)
 	s.annotations.flags(f)
 
 	f.DurationVar(&s.drainDelay, "drain-delay", 0, "how long to go on serving, not ready, after the signal to stop; give load balancers the time to notice")
 	f.DurationVar(&s.drainTimeout, "drain-timeout", 25*time.Second, "how long what is in flight may take after that; sessions are suspended and go on in the next process")
-	for name, v := range map[string]int64{"max-media": d.Bytes, "max-picture": d.Picture, "window": d.Window, "max-message": d.Message} {
+	for name, v := range map[string]int64{"max-media": d.Bytes, "max-picture": d.Picture, "window": d.Window, "max-message": d.Message, "min-upload-rate": s.fence.limits.UploadRate} {
 		fl := f.Lookup(name)
 		*fl.Value.(*byteSize) = byteSize(v)
 		fl.DefValue = fl.Value.String()
@@ -137,7 +139,7 @@ func (s *settings) validate() error {
 		atLeast("drain-timeout", int64(s.drainTimeout), 0),
 		within("max-frame-rate-per-client", s.limits.FrameRate, hub.MinFrameRate, hub.MaxFrameRate),
 		within("max-byte-rate-per-client", float64(s.limits.ByteRate), hub.MinByteRate, hub.MaxByteRate),
-		s.access.validate(), s.annotations.validate(),
+		s.access.validate(), s.fence.validate(), s.annotations.validate(),
 		s.from.validate(s.model),
 	}
 	if r := s.limits.MinRate; !(r > 0 && r <= 1000) || s.limits.PerPrincipal < 0 {

@@ -26,7 +26,10 @@ type conn struct {
 	readEnded chan error    // reader → writer
 	done      chan struct{} // closed when the writer has ended
 
-	buffer  []byte // owned by the reader
+	// Owned by the reader.
+	buffer           []byte
+	controls, medias bucket
+
 	results resultsFilter
 	begun   time.Time
 	heard   atomic.Int64 // the last bytes from the client, in ns after begun
@@ -43,6 +46,7 @@ const chunk = 16 << 10
 func newConn(h *Handler, s *websocket.Conn, caller Caller) *conn {
 	return &conn{
 		h: h, socket: s, caller: caller, buffer: make([]byte, chunk), begun: time.Now(),
+		controls: newBucket(controlRate, controlBurst), medias: newBucket(mediaRate, mediaBurst),
 		replies: make(chan []byte, replyBuffer), readEnded: make(chan error, 1), done: make(chan struct{}),
 	}
 }
@@ -109,10 +113,12 @@ func (c *conn) attach(ctx context.Context, m wire.ClientMessage) (*session.Attac
 func (c *conn) first(ctx context.Context) (wire.ClientMessage, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.h.cfg.Begin)
 	defer cancel()
+	c.socket.SetReadLimit(wire.MaxControlSize + 1) // who has no session sends no media
 	kind, r, err := c.socket.Reader(ctx)
 	if err != nil {
 		return nil, lost(err)
 	}
+	defer c.socket.SetReadLimit(c.h.cfg.Message)
 	if kind != websocket.MessageText {
 		return nil, wire.Errorf(wire.BadMessage, "media bytes before start: the first message must be a text message of type start, resume or watch")
 	}
@@ -149,9 +155,13 @@ func (c *conn) read() error {
 			return err
 		}
 		c.heard.Store(int64(time.Since(c.begun)))
-		if kind == websocket.MessageBinary {
+		switch {
+		case kind == websocket.MessageBinary:
+			time.Sleep(c.medias.take()) // who cuts too fine is read more slowly
 			err = c.media(r)
-		} else {
+		case c.controls.take() > 0:
+			err = c.fail(wire.Errorf(wire.Quota, "more than %d control messages per second; nothing needs so many", controlRate))
+		default:
 			err = c.control(r)
 		}
 		if err != nil {

@@ -91,7 +91,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.cfg.Refuse(w, r, err)
 		return
 	}
+	pings := newBucket(pingRate, pingBurst)
 	socket, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+		OnPingReceived: func(context.Context, []byte) bool {
+			time.Sleep(pings.take()) // in the reader: who pings too often is read more slowly
+			return true
+		},
 		Subprotocols: []string{wire.Subprotocol}, OriginPatterns: h.cfg.Origins,
 		CompressionMode: websocket.CompressionDisabled, // video does not shrink, and bombs would
 	})
@@ -99,7 +104,6 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.log.Debug("upgrade refused", "err", err) // Accept has answered
 		return
 	}
-	socket.SetReadLimit(h.cfg.Message)
 	c := newConn(h, socket, h.cfg.Caller(r))
 	c.serve(r.Context())
 }
