@@ -71,12 +71,7 @@ var errNobody = errors.New("authentication is required, but there is nobody to l
 // authenticator knows who asks at a listener; nil: authentication is off.
 func (a *access) authenticator(at net.Addr, log *slog.Logger) (*auth.Authenticator, error) {
 	if !a.known() {
-		switch {
-		case isLoopback(at):
-			log.Warn("authentication is off: every user of this machine may use the hub; --api-keys or --jwt-issuer turn it on")
-		case a.mode == "none":
-			log.Warn("authentication is waived by --auth none: whoever reaches this address may use the hub and see everybody's results", "address", at.String())
-		default:
+		if a.mode != "none" && !isLoopback(at) {
 			return nil, &usageError{fmt.Errorf("listen: %s can be reached from other machines: %w", at, errNobody)}
 		}
 		return nil, nil
@@ -96,6 +91,17 @@ func (a *access) authenticator(at net.Addr, log *slog.Logger) (*auth.Authenticat
 		return nil, &usageError{err}
 	}
 	return found, nil
+}
+
+// warn says that authentication is off, if it is.
+func (a *access) warn(at net.Addr, log *slog.Logger) {
+	switch {
+	case a.known():
+	case isLoopback(at):
+		log.Warn("authentication is off: every user of this machine may use the hub; --api-keys or --jwt-issuer turn it on")
+	default:
+		log.Warn("authentication is waived by --auth none: whoever reaches this address may use the hub and see everybody's results", "address", at.String())
+	}
 }
 
 func (a *access) knownIssuers() ([]auth.Issuer, error) {

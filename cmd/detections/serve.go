@@ -89,6 +89,7 @@ func serve(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 	}
 	defer next.stop()
 	go func() { d.served <- s.fence.serve(d.server, p.face.Gate(listener)) }()
+	s.access.warn(listener.Addr(), log)
 	log.Info("serving", "url", d.url(), "data", s.data, "version", version)
 	watched := supervise(func() { p.hub.Stats() }, log)
 	defer watched.end()
