@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"errors"
 	"log/slog"
 	"net"
@@ -27,12 +28,22 @@ type Limits struct {
 	// Window of waiting for it; default 1 KiB.
 	UploadRate int64
 	Window     time.Duration // default 30 s
+	Body       time.Duration // for a body that is no upload; default 30 s
+	Write      time.Duration // for a piece of an answer; default 10 s
 	// Proxies are addresses whose X-Forwarded-For is believed.
 	Proxies []netip.Prefix
 }
 
 // DefaultLimits are in force where nothing else is configured.
-var DefaultLimits = Limits{Conns: 10_000, PerAddress: 1000, PerPrincipal: 1000, UploadRate: 1 << 10, Window: 30 * time.Second}
+var DefaultLimits = Limits{Conns: 10_000, PerAddress: 1000, PerPrincipal: 1000, UploadRate: 1 << 10, Window: 30 * time.Second, Body: 30 * time.Second, Write: 10 * time.Second}
+
+func (l Limits) withDefaults() Limits {
+	d := DefaultLimits
+	l.Conns, l.PerAddress, l.PerPrincipal = most(l.Conns, d.Conns), most(l.PerAddress, d.PerAddress), most(l.PerPrincipal, d.PerPrincipal)
+	l.UploadRate, l.Window = cmp.Or(l.UploadRate, d.UploadRate), cmp.Or(l.Window, d.Window)
+	l.Body, l.Write = cmp.Or(l.Body, d.Body), cmp.Or(l.Write, d.Write)
+	return l
+}
 
 // gate counts connections, and keeps out those that are too many: they are accepted and
 // closed at once, so that they do not fill the queue of those that are not.
@@ -46,13 +57,12 @@ type gate struct {
 }
 
 func newGate(l Limits, log *slog.Logger) *gate {
-	l.Conns = most(l.Conns, DefaultLimits.Conns)
 	var files unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &files) == nil && files.Cur/2 < uint64(l.Conns) {
 		l.Conns = int(files.Cur / 2)
 	}
 	g := &gate{limits: l, log: log}
-	g.addresses.most = most(l.PerAddress, DefaultLimits.PerAddress)
+	g.addresses.most = l.PerAddress
 	return g
 }
 

@@ -62,6 +62,7 @@ type options struct {
 	service        *outboxtest.Service // nil: there is no Annotations service
 	auth           *auth.Authenticator // nil: off
 	logger         *slog.Logger
+	web            web.Limits
 }
 
 func newHouse(t *testing.T, o options) *house {
@@ -100,11 +101,14 @@ func newHouse(t *testing.T, o options) *house {
 	if o.outbox != nil {
 		metrics.WatchOutbox(o.outbox)
 	}
-	face, err := web.New(web.Config{Hub: h, Hosts: o.hosts, Origins: o.origins, Metrics: metrics, Outbox: o.outbox, Version: "test", Auth: o.auth, Logger: o.logger})
+	face, err := web.New(web.Config{Hub: h, Hosts: o.hosts, Origins: o.origins, Metrics: metrics, Outbox: o.outbox, Version: "test", Auth: o.auth, Logger: o.logger, Limits: o.web})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &house{httptest.NewServer(face), t, h, face}
+	s := &house{httptest.NewUnstartedServer(face), t, h, face}
+	s.Config.ReadHeaderTimeout, s.Config.MaxHeaderBytes = time.Second, 16<<10
+	s.Listener = face.Gate(s.Listener)
+	s.Start()
 	t.Cleanup(func() {
 		s.Client().CloseIdleConnections()
 		s.CloseClientConnections()

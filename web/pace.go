@@ -1,7 +1,6 @@
 package web
 
 import (
-	"cmp"
 	"errors"
 	"io"
 	"net/http"
@@ -9,18 +8,15 @@ import (
 	"time"
 )
 
-// bodyTime is how long a body may take that no handler reads, or only a small one.
-const bodyTime = 30 * time.Second
-
 // timed sets the times of a request. What is left of an earlier one on the same
-// connection does not count; the end of an answer must leave in writeTime.
-func timed(w http.ResponseWriter, r *http.Request) (end func()) {
+// connection does not count; the end of an answer must leave in Limits.Write.
+func (s *Server) timed(w http.ResponseWriter, r *http.Request) (end func()) {
 	rc := http.NewResponseController(w)
 	_ = rc.SetWriteDeadline(time.Time{}) // not every transport has deadlines
 	if r.ContentLength != 0 {
-		_ = rc.SetReadDeadline(time.Now().Add(bodyTime))
+		_ = rc.SetReadDeadline(time.Now().Add(s.cfg.Limits.Body))
 	}
-	return func() { _ = rc.SetWriteDeadline(time.Now().Add(writeTime)) }
+	return func() { _ = rc.SetWriteDeadline(time.Now().Add(s.cfg.Limits.Write)) }
 }
 
 // paced is the body of an upload, which must bring so many bytes in so much time of
@@ -42,11 +38,9 @@ type paced struct {
 // pace makes a request's body a paced one.
 func (s *Server) pace(w http.ResponseWriter, r *http.Request) *paced {
 	l := s.cfg.Limits
-	window := cmp.Or(l.Window, DefaultLimits.Window)
-	rate := cmp.Or(l.UploadRate, DefaultLimits.UploadRate)
 	p := &paced{
-		ReadCloser: r.Body, rc: http.NewResponseController(w), window: window, left: window,
-		least: max(1, int64(float64(rate)*window.Seconds())),
+		ReadCloser: r.Body, rc: http.NewResponseController(w), window: l.Window, left: l.Window,
+		least: max(1, int64(float64(l.UploadRate)*l.Window.Seconds())),
 	}
 	r.Body = p
 	return p

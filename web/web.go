@@ -53,6 +53,7 @@ type Server struct {
 
 // New makes a Server.
 func New(c Config) (*Server, error) {
+	c.Limits = c.Limits.withDefaults()
 	s := &Server{cfg: c, hub: c.Hub, log: c.Logger, origins: http.NewCrossOriginProtection()}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -70,7 +71,7 @@ func New(c Config) (*Server, error) {
 		Message: c.Hub.Limits().Message, Logger: c.Logger,
 	})
 	s.gate = newGate(c.Limits, s.log)
-	s.callers.most = most(c.Limits.PerPrincipal, DefaultLimits.PerPrincipal)
+	s.callers.most = c.Limits.PerPrincipal
 	s.handler = s.guard(s.counted(s.routes()))
 	return s, nil
 }
@@ -137,7 +138,7 @@ func (s *Server) table() []route {
 // guard refuses what a browser was tricked into asking.
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer timed(w, r)()
+		defer s.timed(w, r)()
 		leave, err := s.gate.pass(r)
 		if err != nil {
 			s.refuse(w, r, err)
