@@ -29,17 +29,22 @@ type line struct {
 
 func (s *house) line(request string) *line {
 	s.t.Helper()
-	c, err := (&net.Dialer{}).DialContext(s.t.Context(), "tcp", s.Listener.Addr().String())
+	l, err := dialLine(s.t, s.Listener.Addr().String())
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.t.Cleanup(func() { c.Close() })
-	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
-		s.t.Fatal(err)
-	}
-	l := &line{c, bufio.NewReader(c), s.t}
 	l.say(request)
 	return l
+}
+
+func dialLine(t *testing.T, address string) (*line, error) {
+	t.Helper()
+	c, err := (&net.Dialer{Timeout: patience}).DialContext(t.Context(), "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	t.Cleanup(func() { c.Close() })
+	return &line{c, bufio.NewReader(c), t}, c.SetDeadline(time.Now().Add(patience))
 }
 
 func (l *line) say(text string) {

@@ -27,7 +27,7 @@ type conn struct {
 	done      chan struct{} // closed when the writer has ended
 
 	// Owned by the reader.
-	buffer           []byte
+	buffer           []byte // made with the first media: watchers need none
 	controls, medias bucket
 
 	results resultsFilter
@@ -45,7 +45,7 @@ const chunk = 16 << 10
 
 func newConn(h *Handler, s *websocket.Conn, caller Caller) *conn {
 	return &conn{
-		h: h, socket: s, caller: caller, buffer: make([]byte, chunk), begun: time.Now(),
+		h: h, socket: s, caller: caller, begun: time.Now(),
 		controls: newBucket(controlRate, controlBurst), medias: newBucket(mediaRate, mediaBurst),
 		replies: make(chan []byte, replyBuffer), readEnded: make(chan error, 1), done: make(chan struct{}),
 	}
@@ -187,6 +187,9 @@ func readText(r io.Reader) ([]byte, error) {
 
 // media takes a binary message as it arrives.
 func (c *conn) media(r io.Reader) error {
+	if c.buffer == nil {
+		c.buffer = make([]byte, chunk)
+	}
 	for {
 		n, err := r.Read(c.buffer)
 		switch {
