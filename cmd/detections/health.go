@@ -68,9 +68,12 @@ func sayHealth(w io.Writer, h client.Health, format string) error {
 // healthLine is a hub's health in one line.
 func healthLine(h client.Health) string {
 	var b strings.Builder
-	if h.Ready {
+	switch {
+	case h.Version == "": // it tells more only to those who may read
+		return map[bool]string{true: "ready", false: "not ready"}[h.Ready] + "; the hub says more to who has a token (DETECTIONS_TOKEN, --token-file)"
+	case h.Ready:
 		fmt.Fprintf(&b, "ready: %s on %s", h.Model, h.Provider)
-	} else {
+	default:
 		fmt.Fprintf(&b, "not ready: %s", strings.Join(h.NotReady, "; "))
 	}
 	if h.Percent != nil {
