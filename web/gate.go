@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
 
 	"detections/session/wire"
@@ -52,6 +53,7 @@ type gate struct {
 	conns     atomic.Int64
 	addresses counter
 	refused   atomic.Int64
+	strangers atomic.Int64 // requests without a valid token
 	shortAt   atomic.Int64 // Unix time in ns at which descriptors ran out; 0: never
 	log       *slog.Logger
 }
@@ -145,6 +147,18 @@ func (g *gate) notReady() (why []string) {
 		why = append(why, "the limit of connections is reached")
 	}
 	return why
+}
+
+// watchGate counts connections and strangers.
+func (m *Metrics) watchGate(g *gate) {
+	count := func(name, help string, n *atomic.Int64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return float64(n.Load()) })
+	}
+	m.registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "detections_connections", Help: "Open connections."}, func() float64 { return float64(g.conns.Load()) }),
+		count("detections_connections_refused_total", "Connections that were closed at once, because there were too many.", &g.refused),
+		count("detections_unauthorized_total", "Requests without a valid token, where one is required.", &g.strangers),
+	)
 }
 
 type gatedConn struct {

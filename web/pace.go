@@ -8,11 +8,18 @@ import (
 	"time"
 )
 
+// socketPath is where WebSockets are.
+const socketPath = "/v1/session"
+
 // timed sets the times of a request. What is left of an earlier one on the same
 // connection does not count; the end of an answer must leave in Limits.Write.
 func (s *Server) timed(w http.ResponseWriter, r *http.Request) (end func()) {
 	rc := http.NewResponseController(w)
 	_ = rc.SetWriteDeadline(time.Time{}) // not every transport has deadlines
+	if r.URL.Path == socketPath {        // may be a WebSocket when this has returned, and then has no deadlines
+		_ = rc.SetWriteDeadline(time.Now().Add(s.cfg.Limits.Write))
+		return func() {}
+	}
 	if r.ContentLength != 0 {
 		_ = rc.SetReadDeadline(time.Now().Add(s.cfg.Limits.Body))
 	}

@@ -71,6 +71,9 @@ func New(c Config) (*Server, error) {
 		Message: c.Hub.Limits().Message, Logger: c.Logger,
 	})
 	s.gate = newGate(c.Limits, s.log)
+	if c.Metrics != nil {
+		c.Metrics.watchGate(s.gate)
+	}
 	s.callers.most = c.Limits.PerPrincipal
 	s.handler = s.guard(s.counted(s.routes()))
 	return s, nil
@@ -117,7 +120,7 @@ func (s *Server) table() []route {
 		{"PUT /detect/video", auth.Stream, s.video}, // what curl -T does unless told otherwise
 		{"POST /detect/{media_id}", auth.Stream, s.fetch},
 		{"GET /detect/stream", auth.Read, s.stream},
-		{"GET /v1/session", auth.Read, s.sockets.ServeHTTP}, // to watch; start and resume take more
+		{"GET " + socketPath, auth.Read, s.sockets.ServeHTTP}, // to watch; start and resume take more
 		{"GET /v1/sessions", auth.Read, s.session(s.listSessions)},
 		{"GET /v1/sessions/{id}", auth.Read, s.session(s.showSession)},
 		{"DELETE /v1/sessions/{id}", auth.Stream, s.session(s.deleteSession)},
@@ -139,12 +142,6 @@ func (s *Server) table() []route {
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer s.timed(w, r)()
-		leave, err := s.gate.pass(r)
-		if err != nil {
-			s.refuse(w, r, err)
-			return
-		}
-		defer leave()
 		if !s.hostAllowed(r.Host) {
 			s.refuse(w, r, wire.Errorf(wire.Forbidden, "this hub is not known as %.100q; add the name with --allowed-host", r.Host))
 			return

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"sync"
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
@@ -55,20 +54,15 @@ func newConn(h *Handler, s *websocket.Conn, caller Caller) *conn {
 //
 // Cancelling a read closes the socket at once, without a close frame. So reads are
 // never cancelled: the writer closes the socket, and that ends the reader.
-func (c *conn) serve(ctx context.Context) {
-	if err := c.begin(ctx); err != nil {
-		c.close(asClosing(err))
-		return
-	}
+func (c *conn) serve() {
 	defer c.detach()
-	ctx, cancel := context.WithCancel(ctx)
-	var group sync.WaitGroup
-	group.Go(func() { c.readEnded <- c.read() })
-	group.Go(func() { c.heartbeat(ctx) })
+	heart := c.startHeart()
+	reader := make(chan struct{})
+	go func() { defer close(reader); c.readEnded <- c.read() }()
 	c.close(c.write())
 	close(c.done)
-	cancel()
-	group.Wait()
+	heart.stop()
+	<-reader
 }
 
 // begin reads the first message and attaches to its session.
@@ -308,31 +302,6 @@ func errorMessage(e *wire.Error, fatal bool) []byte { return wire.Encode(newErro
 
 func newErrorMessage(e *wire.Error, fatal bool) wire.ErrorMessage {
 	return wire.ErrorMessage{Type: wire.TypeError, Code: e.Code, Message: e.Message, Temporary: e.Code.Info().Temporary, Fatal: fatal}
-}
-
-// heartbeat finds a peer that is gone without a word: it must answer a ping within
-// two heartbeats, so it is lost after three. A pong cannot overtake a long message on
-// a slow line, so bytes of a message count too.
-func (c *conn) heartbeat(ctx context.Context) {
-	beat := c.attached.Session.Heartbeat()
-	tick := time.NewTicker(beat)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-		ping, cancel := context.WithTimeout(ctx, 2*beat)
-		err := c.socket.Ping(ping)
-		silent := time.Since(c.begun)-time.Duration(c.heard.Load()) >= 2*beat
-		lost := err != nil && ping.Err() != nil && ctx.Err() == nil && silent
-		cancel()
-		if lost {
-			c.close(fatal(wire.Errorf(wire.HeartbeatLost, "")))
-			return
-		}
-	}
 }
 
 // detach leaves the session as it is: another connection can come back to it.

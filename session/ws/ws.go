@@ -1,14 +1,15 @@
 // Package ws carries a session over a WebSocket.
 //
-// A connection has three goroutines, and the handler returns only when all are
-// gone: the handler's own reads, always, so that pongs, cancel and configure are
-// never stuck behind media; one writes, everything; one pings.
+// A connection has two goroutines: one reads, always, so that pongs, cancel and
+// configure are never stuck behind media; one writes, everything. Wait waits for both.
 package ws
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -32,6 +33,8 @@ type Hub interface {
 type Caller struct {
 	Principal string // owns what he starts
 	Sees      string // whose sessions he may watch: Principal, or hub.Everyone
+	// Leave is called when the connection has ended; nil: nobody counts.
+	Leave func()
 	// May says why he may not start, feed or change a session (any more); nil: he may.
 	May func() error
 }
@@ -83,16 +86,31 @@ func New(c Config) *Handler {
 // knows nothing of connections that were upgraded.
 func (h *Handler) Wait() { h.conns.Wait() }
 
-// ServeHTTP upgrades the request and serves the connection until it ends.
+// ServeHTTP upgrades the request and takes the first message. The connection goes on
+// after it has returned, so that what net/http needs for a request is free again: that
+// is half of what a connection that only waits costs.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.conns.Add(1)
-	defer h.conns.Done()
-	if err := admit(r); err != nil {
-		h.cfg.Refuse(w, r, err)
+	c := h.open(w, r)
+	if c == nil {
+		h.conns.Done()
 		return
 	}
+	go func() {
+		defer h.conns.Done()
+		defer c.left()
+		c.serve()
+	}()
+}
+
+// open makes a connection that has a session; nil: it was refused.
+func (h *Handler) open(w http.ResponseWriter, r *http.Request) *conn {
+	if err := admit(r); err != nil {
+		h.cfg.Refuse(w, r, err)
+		return nil
+	}
 	pings := newBucket(pingRate, pingBurst)
-	socket, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+	socket, err := websocket.Accept(slim{w}, r, &websocket.AcceptOptions{
 		OnPingReceived: func(context.Context, []byte) bool {
 			time.Sleep(pings.take()) // in the reader: who pings too often is read more slowly
 			return true
@@ -102,10 +120,39 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	})
 	if err != nil {
 		h.log.Debug("upgrade refused", "err", err) // Accept has answered
-		return
+		return nil
 	}
 	c := newConn(h, socket, h.cfg.Caller(r))
-	c.serve(r.Context())
+	if err := c.begin(r.Context()); err != nil {
+		c.close(asClosing(err))
+		c.left()
+		return nil
+	}
+	return c
+}
+
+// left counts a connection out.
+func (c *conn) left() {
+	if c.caller.Leave != nil {
+		c.caller.Leave()
+	}
+}
+
+// slim gives a connection smaller buffers than net/http does, whose requests come and go.
+type slim struct{ http.ResponseWriter }
+
+const (
+	readBuffer  = 512     // bytes: heads of frames; media is read past it
+	writeBuffer = 2 << 10 // bytes: most messages fit
+)
+
+// Hijack implements http.Hijacker.
+func (s slim) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(s.ResponseWriter).Hijack()
+	if err != nil || rw.Reader.Buffered() > 0 || rw.Writer.Buffered() > 0 {
+		return conn, rw, err
+	}
+	return conn, bufio.NewReadWriter(bufio.NewReaderSize(conn, readBuffer), bufio.NewWriterSize(conn, writeBuffer)), nil
 }
 
 // admit checks what must hold before the upgrade.

@@ -197,3 +197,18 @@ func TestAttacksOnTokens(t *testing.T) {
 	}
 	t.Logf("%d attacks refused", len(list))
 }
+
+// Whatever is taken for a token, nobody is let in by it.
+func FuzzToken(f *testing.F) {
+	shared := []byte(strings.Repeat("s", 32))
+	a := newAuth(f, auth.Issuer{Name: "https://shared.example.org", Secret: shared})
+	good := sign(f, jwt.SigningMethodHS256, shared, claims("https://shared.example.org"), nil)
+	f.Add(good)
+	f.Add("eyJhbGciOiJub25lIn0..")
+	f.Fuzz(func(t *testing.T, token string) {
+		id, err := a.Identify(request(token))
+		if strings.TrimSpace(token) != good && (err == nil || id != (auth.Identity{})) {
+			t.Errorf("%q is %+v", token, id)
+		}
+	})
+}
