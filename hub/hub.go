@@ -330,6 +330,9 @@ func (h *Hub) Resume(ctx context.Context, principal string, m wire.Resume) (*ses
 	if subtle.ConstantTimeCompare([]byte(m.Token), []byte(e.token)) != 1 {
 		return nil, wire.Errorf(wire.Forbidden, "resume: wrong token for session %.40q; it came with started", m.Session)
 	}
+	if err := e.CheckOverlap(m.Overlap); err != nil {
+		return nil, err
+	}
 	after, err := h.position(ctx, e, m.Epoch, m.Offset)
 	if err != nil {
 		return nil, err
