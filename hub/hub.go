@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -202,10 +203,30 @@ func (h *Hub) begin(ctx context.Context, principal string, o origin) (*entry, er
 		}
 		return h.create(ctx, principal, o)
 	})
+	if e, ok := e.(*entry); ok && err == nil {
+		err = sameMedia(e.Asked().Media, o.Start.Media)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return e.(*entry), nil //nolint:forcetypeassert // it is what the function above returns
+}
+
+// sameMedia says whether a start can be about the media that its key belongs to, as far
+// as both say anything of it.
+func sameMedia(before, now wire.Media) error {
+	differ := ""
+	switch {
+	case before.SHA256 != "" && now.SHA256 != "" && !strings.EqualFold(before.SHA256, now.SHA256):
+		differ = "sha256"
+	case before.Size > 0 && now.Size > 0 && before.Size != now.Size:
+		differ = "size"
+	case before.ID != "" && now.ID != "" && before.ID != now.ID:
+		differ = "id"
+	default:
+		return nil
+	}
+	return wire.Errorf(wire.Conflict, "start: the key belongs to a session on other media, of another %s; use another key", differ)
 }
 
 func keyOf(principal, key string) string { return principal + "\x00" + key }
@@ -313,6 +334,9 @@ func (h *Hub) Resume(ctx context.Context, principal string, m wire.Resume) (*ses
 	}
 	if subtle.ConstantTimeCompare([]byte(m.Token), []byte(e.token)) != 1 {
 		return nil, wire.Errorf(wire.Forbidden, "resume: wrong token for session %.40q; it came with started", m.Session)
+	}
+	if err := e.CheckOverlap(m.Overlap); err != nil {
+		return nil, err
 	}
 	after, err := h.position(ctx, e, m.Epoch, m.Offset)
 	if err != nil {

@@ -133,6 +133,9 @@ func sayOutbox(w io.Writer, text []byte) error {
 		fmt.Fprintf(w, ", waiting for %v", time.Duration(v.Oldest*float64(time.Second)).Round(time.Second))
 	}
 	fmt.Fprintf(w, "\n%d sent, %d requests repeated, %d events refused, %d of at most %d dead letters\n", v.Sent, v.Retried, v.Refused, v.Letters, v.Limit)
+	if v.Unpictured > 0 {
+		fmt.Fprintf(w, "%d events were delivered without the picture that they were to have\n", v.Unpictured)
+	}
 	if v.Stalled > 0 {
 		fmt.Fprintf(w, "%d sessions wait until dead letters are retried or dropped\n", v.Stalled)
 	}
