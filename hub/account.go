@@ -74,6 +74,9 @@ func (h *Hub) Stats() Stats {
 	for _, e := range running {
 		st := e.Status()
 		s.States[st.State]++
+		if st.End != nil { // it is being tidied up
+			s.Ended[Ended{st.End.Outcome, st.End.Code}]++
+		}
 		sum.add(st.Accounting)
 	}
 	s.Accounting = sum.Accounting
