@@ -44,6 +44,11 @@ build: setup ## build bin/detections
 rootfs: build # everything that is in an image, in bin/rootfs
 	@$(step) rootfs deploy/image/rootfs.sh bin/detections bin/libonnxruntime.so bin/rootfs
 
+.PHONY: sbom
+sbom: build ## write the bill of materials, CycloneDX, to bin/sbom.json
+	@$(setup)/packages.sh sbom
+	@$(step) sbom bash -c 'deploy/image/sbom.sh bin/detections > bin/sbom.json'
+
 ENGINE ?= $(shell command -v docker >/dev/null && docker info >/dev/null 2>&1 && echo docker || echo podman)
 IMAGE  ?= detections:$(VERSION)
 
@@ -97,6 +102,10 @@ test-swap: build setup-test ## change the model under load: SWAPS=50 times
 .PHONY: gpu-check
 gpu-check: setup-test ## every check that needs a GPU: ORT_LIBRARY=PATH of a build for it
 	@deploy/gpu-check.sh
+
+.PHONY: test-hostile
+test-hostile: setup-test ## what strangers may try, for longer: 10,000 watchers, who come back at once
+	@$(step) watchers $(env) --test env DETECTIONS_WATCHERS=10000 go test -count=1 -v -run 'IdleWatchers|ManyReconnect' ./web
 
 .PHONY: test-power
 test-power: build setup-test ## cut the power of a file system in a loop device; needs root

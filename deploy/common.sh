@@ -104,7 +104,7 @@ launch_hub() {
 is_running() { [[ $(engine inspect --format '{{.State.Running}}' "$1" 2>/dev/null) == true ]]; }
 
 # get PATH… asks the hub.
-get() { curl --silent --show-error --fail --max-time "$HEALTH_TIMEOUT" "$@"; }
+get() { curl --silent --show-error --fail --max-time "$HEALTH_TIMEOUT" ${TOKEN_FILE:+"-H@$TOKEN_FILE"} "$@"; }
 
 # serves CONTAINER: it has the listener. Before that another one may answer at its URL.
 serves() { engine logs "$1" 2>&1 | grep -Eq '"msg":"serving"|INF serving'; }

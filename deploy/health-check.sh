@@ -35,7 +35,7 @@ while :; do
         say "healthy: $(jq -r '"\(.model) on \(.provider), \(.sessions) sessions, version \(.version)"' <<<"$health")"
         exit
         ;;
-      None) picture | curl --silent --output /dev/null --max-time 2 --data-binary @- "$url/detect" || true ;;
+      None) picture | curl --silent --output /dev/null --max-time 2 ${TOKEN_FILE:+"-H@$TOKEN_FILE"} --data-binary @- "$url/detect" || true ;;
     esac
     why="aiAvailability is ${state:-missing}$(jq -r 'if .reason then ": " + .reason else "" end' <<<"$health" 2>/dev/null || true)"
     if [[ $state == DOWNLOADING || $state == CONVERTING ]] && [[ $wait -eq 0 ]]; then

@@ -74,18 +74,21 @@ func (h *Hub) Stats() Stats {
 	for _, e := range running {
 		st := e.Status()
 		s.States[st.State]++
+		if st.End != nil { // it is being tidied up
+			s.Ended[Ended{st.End.Outcome, st.End.Code}]++
+		}
 		sum.add(st.Accounting)
 	}
 	s.Accounting = sum.Accounting
 	return s
 }
 
-// Sessions are the principal's sessions, running and kept, oldest first.
+// Sessions are the principal's sessions, or Everyone's, running and kept, oldest first.
 func (h *Hub) Sessions(principal string) []session.Status {
 	h.mu.Lock()
 	var all []*entry
 	for _, e := range h.sessions {
-		if e.Principal() == principal {
+		if sees(principal, e.Principal()) {
 			all = append(all, e)
 		}
 	}

@@ -247,3 +247,30 @@ func TestPicturesAreLimited(t *testing.T) {
 		r.close()
 	})
 }
+
+func TestAKeyBelongsToItsMedia(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := open(t, options{})
+		asked := wire.Media{Size: 3, SHA256: strings.Repeat("ab", 32), ID: "m"}
+		first := r.start(wire.Start{Key: "k", Media: asked})
+		for what, m := range map[string]wire.Media{
+			"size": {Size: 4}, "hash": {SHA256: strings.Repeat("cd", 32)}, "id": {Size: 3, ID: "n"},
+		} {
+			if _, err := r.Start(t.Context(), "me", wire.Start{Key: "k", Media: m}); code(err) != wire.Conflict {
+				t.Errorf("another %s: %v", what, err)
+			}
+		}
+		if closed(first.Feeder.Replaced()) {
+			t.Error("who was refused replaced the feeder")
+		}
+		for _, m := range []wire.Media{{}, {Name: "other name"}, {Size: 3, SHA256: strings.Repeat("AB", 32)}, {ID: "m"}} {
+			again := r.start(wire.Start{Key: "k", Media: m})
+			if again.Started.Session != first.Started.Session {
+				t.Errorf("%+v gives another session", m)
+			}
+			again.Reader.Close()
+		}
+		first.Reader.Close()
+		r.close()
+	})
+}

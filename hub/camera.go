@@ -31,9 +31,9 @@ type camera struct {
 	closed bool             // guarded by mu
 }
 
-// maxFilms bounds the decoders of a camera. One that is not in use makes room for
-// another session's.
-const maxFilms = 2
+// Films bounds the decoders of a camera, beside those of sessions. One that is not in
+// use makes room for another session's.
+const Films = 2
 
 func newCamera(h *Hub, rule outbox.PictureRule) *camera {
 	c := &camera{hub: h, rule: rule, films: map[string]*film{}}
@@ -126,7 +126,7 @@ func (c *camera) take(ctx context.Context, id string) (*film, error) {
 
 // room makes room for another film, and says whether there is. c.mu is held.
 func (c *camera) room() bool {
-	if len(c.films) < maxFilms {
+	if len(c.films) < Films {
 		return true
 	}
 	var oldest *film

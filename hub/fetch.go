@@ -55,7 +55,11 @@ func (h *Hub) Fetch(ctx context.Context, principal string, m wire.Start) (*sessi
 	known := h.knows(ctx, principal, m)
 	e := known
 	if e == nil {
-		e = h.ofKey(principal, m.Key)
+		if e = h.ofKey(principal, m.Key); e != nil {
+			if err := sameMedia(e.Asked().Media, m.Media); err != nil {
+				return nil, err
+			}
+		}
 	}
 	if e == nil {
 		var err error

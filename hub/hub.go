@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -202,10 +203,30 @@ func (h *Hub) begin(ctx context.Context, principal string, o origin) (*entry, er
 		}
 		return h.create(ctx, principal, o)
 	})
+	if e, ok := e.(*entry); ok && err == nil {
+		err = sameMedia(e.Asked().Media, o.Start.Media)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return e.(*entry), nil //nolint:forcetypeassert // it is what the function above returns
+}
+
+// sameMedia says whether a start can be about the media that its key belongs to, as far
+// as both say anything of it.
+func sameMedia(before, now wire.Media) error {
+	differ := ""
+	switch {
+	case before.SHA256 != "" && now.SHA256 != "" && !strings.EqualFold(before.SHA256, now.SHA256):
+		differ = "sha256"
+	case before.Size > 0 && now.Size > 0 && before.Size != now.Size:
+		differ = "size"
+	case before.ID != "" && now.ID != "" && before.ID != now.ID:
+		differ = "id"
+	default:
+		return nil
+	}
+	return wire.Errorf(wire.Conflict, "start: the key belongs to a session on other media, of another %s; use another key", differ)
 }
 
 func keyOf(principal, key string) string { return principal + "\x00" + key }
@@ -217,7 +238,10 @@ func (h *Hub) ofKey(principal, key string) *entry {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.sessions[h.keys[keyOf(principal, key)]]
+	if e := h.sessions[h.keys[keyOf(principal, key)]]; e != nil && e.Principal() == principal {
+		return e
+	}
+	return nil
 }
 
 // admit says whether another session may run, and reserves its place.
@@ -225,6 +249,8 @@ func (h *Hub) admit(principal string, m wire.Start) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
+	case principal == "" || principal == Everyone:
+		return fmt.Errorf("a session for nobody in particular: %q", principal)
 	case h.isStopping():
 		return wire.Errorf(wire.Draining, "the hub is shutting down and takes no new sessions; try again in a moment")
 	case h.runningLocked()+h.starting >= h.limits.Sessions:
@@ -309,6 +335,9 @@ func (h *Hub) Resume(ctx context.Context, principal string, m wire.Resume) (*ses
 	if subtle.ConstantTimeCompare([]byte(m.Token), []byte(e.token)) != 1 {
 		return nil, wire.Errorf(wire.Forbidden, "resume: wrong token for session %.40q; it came with started", m.Session)
 	}
+	if err := e.CheckOverlap(m.Overlap); err != nil {
+		return nil, err
+	}
 	after, err := h.position(ctx, e, m.Epoch, m.Offset)
 	if err != nil {
 		return nil, err
@@ -372,11 +401,18 @@ func (h *Hub) attach(ctx context.Context, e *entry, after int64, results wire.Re
 	return a, nil
 }
 
+// Everyone stands for every principal where sessions are looked at, stopped or deleted.
+// Nobody is called that, and nobody starts a session by that name.
+const Everyone = "*"
+
+// sees says whether a principal, or Everyone, sees a session of owner.
+func sees(principal, owner string) bool { return principal == owner || principal == Everyone }
+
 // find gives a session that the principal may see.
 func (h *Hub) find(principal, id string) (*entry, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if e := h.sessions[id]; e != nil && e.Principal() == principal {
+	if e := h.sessions[id]; e != nil && sees(principal, e.Principal()) {
 		return e, nil
 	}
 	return nil, h.unknown(id)

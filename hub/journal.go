@@ -61,7 +61,7 @@ type tails struct {
 	open []*Tail
 }
 
-// Tail begins to follow. Close it in the end.
+// Tail begins to follow a principal, or Everyone. Close it in the end.
 func (h *Hub) Tail(principal string) *Tail {
 	c := make(chan TailEvent, tailBuffer)
 	t := &Tail{C: c, c: c, principal: principal, owner: &h.tails}
@@ -91,7 +91,7 @@ func (ts *tails) publish(e TailEvent, principal string) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	for _, t := range ts.open {
-		if t.principal != principal {
+		if !sees(t.principal, principal) {
 			continue
 		}
 		select {

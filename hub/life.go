@@ -97,16 +97,16 @@ func (o *owned) live() {
 	st := o.Status()
 	h.log.Info("session ended", "session", o.ID(), "principal", o.Principal(), "bytes", st.Received, "events", st.Offset,
 		"outcome", st.End.Outcome, "code", st.End.Code, "inferred", st.Accounting.Inferred, "skipped", st.Accounting.Skipped, "dur", time.Since(st.Created).Round(time.Millisecond))
-	h.keep(o.entry, time.Now())
-	h.mu.Lock()
-	h.totals.add(st.Accounting)
-	h.endings[Ended{st.End.Outcome, st.End.Code}]++
-	h.mu.Unlock()
+	h.keep(o.entry, time.Now(), func() {
+		h.totals.add(st.Accounting)
+		h.endings[Ended{st.End.Outcome, st.End.Code}]++
+	})
 	h.sweep(time.Now())
 }
 
-// keep puts a session among those that have ended, in their order.
-func (h *Hub) keep(e *entry, at time.Time) {
+// keep puts a session among those that have ended, in their order. At that moment it is
+// counted: whoever sums up finds it once, among those that run or here.
+func (h *Hub) keep(e *entry, at time.Time, count func()) {
 	known := h.learn(context.Background(), e)
 	st, err := h.timeline.Store().Status(context.Background(), e.ID())
 	if err != nil {
@@ -116,6 +116,7 @@ func (h *Hub) keep(e *entry, at time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	e.endedAt, e.known, e.bytes, e.last, e.delivered = at, known, st.Bytes, st.Offset, max(e.delivered, st.Delivered)
+	count()
 	i, _ := slices.BinarySearchFunc(h.ended, at, func(o *entry, at time.Time) int { return o.endedAt.Compare(at) })
 	h.ended = slices.Insert(h.ended, i, e)
 	if known != "" {

@@ -8,7 +8,7 @@ import (
 	"detections/session/wire"
 )
 
-// Session is one of the principal's sessions, and the epoch of its events.
+// Session is one of the principal's sessions, or Everyone's, and the epoch of its events.
 func (h *Hub) Session(principal, id string) (*session.Session, string, error) {
 	e, err := h.find(principal, id)
 	if err != nil {

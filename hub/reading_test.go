@@ -3,6 +3,8 @@ package hub_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -124,6 +126,53 @@ func TestReaderOfAFinishedSessionNeedsNoFeeder(t *testing.T) {
 		w := r.watch(wire.Watch{Session: c.Started.Session})
 		if n := len(w.read()); n != 2002 || w.Started.Bytes != 2000 {
 			t.Errorf("%d events, started %+v", n, w.Started)
+		}
+		r.close()
+	})
+}
+
+// A client that comes back with other media than it began with is told so before
+// anything of it is taken, and before it replaces anybody.
+func TestOtherMediaIsNoticedByWhatOverlaps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := open(t, options{})
+		c := r.start(wire.Start{})
+		media := video(30)
+		c.send(media[:20])
+		back := func(r *rig, o wire.Overlap) wire.Code {
+			a, err := r.Resume(t.Context(), "me", wire.Resume{Session: c.Started.Session, Token: c.Started.Token, Epoch: c.Started.Epoch, Overlap: &o})
+			if err == nil {
+				a.Reader.Close()
+				a.Feeder.Detach()
+			}
+			return code(err)
+		}
+		part := func(p string, from int64) wire.Overlap {
+			return wire.Overlap{From: from, Bytes: int64(len(p)), SHA256: fmt.Sprintf("%X", sha256.Sum256([]byte(p)))}
+		}
+		for range 2 { // in the process that took them, and in the next one
+			for what, got := range map[string]wire.Code{
+				"another beginning": back(r, part("p"+media[1:10], 0)), "another end": back(r, part("pppx", 16)),
+				"more than came": back(r, part(media[:21], 0)), "far beyond": back(r, part("p", 1<<40)),
+			} {
+				if got != wire.Conflict {
+					t.Errorf("%s: %q", what, got)
+				}
+			}
+			if closed(c.Feeder.Replaced()) {
+				t.Error("who was refused replaced the feeder")
+			}
+			if got := back(r, part(media[3:20], 3)); got != "" {
+				t.Errorf("the same bytes: %q", got)
+			}
+			c.Reader.Close()
+			r = r.restarted()
+			c = r.resume(c, 0)
+		}
+		c.upload(media[20:])
+		c.read()
+		if got := back(r, part("other", 0)); got != "" {
+			t.Errorf("after the end, when nothing is to be sent: %q", got)
 		}
 		r.close()
 	})

@@ -16,7 +16,9 @@ type costModel struct {
 	fitted bool
 	// knee is the smallest batch with which nearly everything is gained that batches
 	// can gain. Larger ones would only delay those who share them.
-	knee      int
+	knee int
+	// late is by how much a run is longer than expected, in the mean, in seconds.
+	late      float64
 	published atomic.Pointer[publishedCost]
 }
 
@@ -28,7 +30,7 @@ type sizeCost struct {
 
 // publishedCost is the model as others see it. There is one once a run was seen.
 type publishedCost struct {
-	run  time.Duration // of a run of knee images
+	run  time.Duration // that a run of knee images takes, but for one in a hundred or so
 	rate float64       // images per second, with such runs
 }
 
@@ -40,6 +42,9 @@ const (
 	fading    = 0.99 // of a size's weight, with each run
 	step      = 0.1  // by how much a mean may move with one run, of itself
 	republish = 0.02 // change that others are told of
+	// unlucky is how many times the mean of what runs are too long one must be prepared
+	// for: 99 of 100 are shorter if they are spread as by a queue.
+	unlucky = 4.6
 )
 
 func newCostModel(size int) *costModel { return &costModel{sizes: make([]sizeCost, size), knee: size} }
@@ -47,6 +52,9 @@ func newCostModel(size int) *costModel { return &costModel{sizes: make([]sizeCos
 // observe learns from a run. One that was disturbed moves a mean by a tenth at most.
 func (m *costModel) observe(n int, d time.Duration) {
 	s, t := &m.sizes[n-1], d.Seconds()
+	if s.seen >= firstRuns { // a machine that is busy with something else, too
+		m.late += (min(max(0, t-s.mean), s.mean) - m.late) / smoothing
+	}
 	switch {
 	case s.seen == 0:
 		s.mean = t
@@ -117,9 +125,9 @@ func (m *costModel) publish() {
 	if t <= 0 {
 		return
 	}
-	rate := float64(m.knee) / t
-	if p := m.published.Load(); p == nil || math.Abs(rate-p.rate) > republish*p.rate || math.Abs(t-p.run.Seconds()) > republish*t {
-		m.published.Store(&publishedCost{run: seconds(t), rate: rate})
+	rate, run := float64(m.knee)/t, t+unlucky*m.late
+	if p := m.published.Load(); p == nil || math.Abs(rate-p.rate) > republish*p.rate || math.Abs(run-p.run.Seconds()) > 2*republish*run {
+		m.published.Store(&publishedCost{run: seconds(run), rate: rate})
 	}
 }
 

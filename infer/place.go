@@ -100,7 +100,8 @@ func (p *Place) Ready(frames int) {
 	}
 }
 
-// Expected is how long the run takes that a frame is taken for, as far as is known.
+// Expected is how long the run takes that a frame is taken for, as far as is known, if it
+// is an unlucky one.
 func (p *Place) Expected() time.Duration { return time.Duration(p.b.expected.Load()) }
 
 // Leave takes the place off the list for good. A Take that is running is waited

@@ -30,8 +30,8 @@ func Locate(ctx context.Context, start wire.Start, result uint64, read LineReade
 	if a.Job.Live {
 		return a, a.inSegment(ctx, result, read)
 	}
-	p, err := Recall(ctx, result-1, read)
-	if err != nil {
+	p := &Past{offset: result - 1, untracked: true}
+	if err := p.read(ctx, read); err != nil {
 		return a, err
 	}
 	lines, err := read(ctx, result-1, 1)

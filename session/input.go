@@ -290,12 +290,11 @@ func (in *input) grow() {
 // close takes no more bytes. If all have come it returns their hash; the error
 // says what is wrong with the input.
 func (in *input) close(a *acks) (sum string, complete bool, err error) {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	in.closed = true
-	in.stopLinger()
+	in.shut()
 	digest, err := in.s.cfg.Spool.Finish()
 	a.stop()
+	in.mu.Lock()
+	defer in.mu.Unlock()
 	switch want := in.s.cfg.Start.Media.SHA256; {
 	case err != nil:
 		return "", false, storageError(err)
@@ -312,13 +311,19 @@ func (in *input) close(a *acks) (sum string, complete bool, err error) {
 
 // suspend takes no more bytes and commits those that came.
 func (in *input) suspend(a *acks) error {
+	in.shut()
+	err := in.s.cfg.Spool.Flush()
+	a.stop()
+	return err
+}
+
+// shut takes no more bytes. The input is not locked while the rest is acknowledged,
+// which takes long on a full disk: everybody who looks at the session would wait.
+func (in *input) shut() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.closed = true
 	in.stopLinger()
-	err := in.s.cfg.Spool.Flush()
-	a.stop()
-	return err
 }
 
 // acks is the goroutine that acknowledges what is durable.

@@ -87,8 +87,7 @@ func sleep(done <-chan struct{}, until time.Time) {
 }
 
 // dues are when the bytes of an input may be acknowledged that came faster than the
-// client may send. They have a lock of their own: acknowledging goes on while the input
-// is locked to be closed.
+// client may send. They have a lock of their own: acknowledging needs none of the input's.
 type dues struct {
 	mu  sync.Mutex
 	all []due // guarded by mu: in order

@@ -24,6 +24,7 @@ type Past struct {
 	point      point            // of the last result
 	count      counts
 	tracking   tracking
+	untracked  bool // objects need not be followed again
 }
 
 // Line is an event of a session's own timeline with what was recorded beside it.
@@ -37,21 +38,26 @@ const pastBatch = 32
 
 // Recall reads as much of a timeline with offset events as going on needs: back to
 // the last result, and the configuration that it was made with.
-func Recall(ctx context.Context, offset uint64, read func(ctx context.Context, after uint64, limit int) ([]Line, error)) (*Past, error) {
+func Recall(ctx context.Context, offset uint64, read LineReader) (*Past, error) {
 	p := &Past{offset: offset}
+	return p, p.read(ctx, read)
+}
+
+// read is Recall.
+func (p *Past) read(ctx context.Context, read LineReader) error {
 	var later []Line // than the last result, in order
-	for to := offset; to > 0 && p.point.at == nil; {
+	for to := p.offset; to > 0 && p.point.at == nil; {
 		after := to - min(to, pastBatch)
 		lines, err := read(ctx, after, int(to-after))
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if len(lines) != int(to-after) {
-			return nil, fmt.Errorf("session: the log holds %d events after %d, not %d", len(lines), after, to-after)
+			return fmt.Errorf("session: the log holds %d events after %d, not %d", len(lines), after, to-after)
 		}
 		if i := lastResult(lines); i >= 0 {
 			if err := p.result(ctx, lines[i], read); err != nil {
-				return nil, err
+				return err
 			}
 			lines = lines[i+1:]
 		}
@@ -60,11 +66,11 @@ func Recall(ctx context.Context, offset uint64, read func(ctx context.Context, a
 	for _, l := range later {
 		if l.Type == wire.TypeConfigured {
 			if err := p.change(l); err != nil {
-				return nil, err
+				return err
 			}
 		}
 	}
-	return p, nil
+	return nil
 }
 
 // lastResult finds the last line with a replay: a result, or where a segment begins.
@@ -78,14 +84,16 @@ func lastResult(lines []Line) int {
 }
 
 // result takes in the last result and the configuration that it was made with.
-func (p *Past) result(ctx context.Context, l Line, read func(ctx context.Context, after uint64, limit int) ([]Line, error)) error {
+func (p *Past) result(ctx context.Context, l Line, read LineReader) error {
 	var r replay
 	if err := r.parse(l.Replay); err != nil {
 		return err
 	}
 	p.point.at, p.count = &r.at, r.count
-	if err := p.tracking.recall(ctx, l, &r, read); err != nil {
-		return err
+	if !p.untracked {
+		if err := p.tracking.recall(ctx, l, &r, read); err != nil {
+			return err
+		}
 	}
 	if r.configured == 0 {
 		return errReplay

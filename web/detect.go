@@ -27,13 +27,9 @@ func (s *Server) picture(r *http.Request) (answer wire.Picture, err error) {
 	if err != nil {
 		return answer, err
 	}
-	principal, err := s.principal(r)
-	if err != nil {
-		return answer, err
-	}
 	body, err := openUpload(r)
 	if err != nil {
 		return answer, err
 	}
-	return s.hub.Picture(r.Context(), principal, body, d)
+	return s.hub.Picture(r.Context(), principal(r), body, d)
 }

@@ -11,19 +11,23 @@ import (
 type health struct {
 	Status string `json:"status"`
 	modelView
-	Version  string `json:"version"`
-	Sessions int    `json:"sessions"`
+	Version  string `json:"version,omitempty"`
+	Sessions *int   `json:"sessions,omitempty"`
 	Draining bool   `json:"draining"`
 	// Annotations is how deliveries go. They make no hub unready: they wait.
 	Annotations *outbox.State `json:"annotations,omitempty"`
 }
 
-// health answers at once, whatever the engine does.
-func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
-	h := health{
-		Status: "healthy", modelView: viewOf(s.hub.AI().Status()),
-		Version: s.cfg.Version, Sessions: s.hub.Running(), Draining: s.hub.IsDraining(),
+// health answers at once, whatever the engine does. Who may not read learns no more
+// than what a probe needs.
+func (s *Server) health(w http.ResponseWriter, r *http.Request) {
+	ai := s.hub.AI().Status()
+	h := health{Status: "healthy", modelView: modelView{AIAvailability: ai.Availability}, Draining: s.hub.IsDraining()}
+	if !s.known(r) {
+		writeJSON(w, typeJSON, http.StatusOK, h)
+		return
 	}
+	h.modelView, h.Version, h.Sessions = viewOf(ai), s.cfg.Version, new(s.hub.Running())
 	if s.cfg.Outbox != nil {
 		h.Annotations = new(s.cfg.Outbox.State())
 	}
@@ -41,13 +45,16 @@ type readiness struct {
 }
 
 // ready says whether new work should be sent here.
-func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
-	a := readiness{Reasons: s.hub.NotReady()}
+func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
+	a := readiness{Reasons: append(s.hub.NotReady(), s.gate.notReady()...)}
 	a.Ready = len(a.Reasons) == 0
 	status := http.StatusOK
 	if !a.Ready {
 		status = http.StatusServiceUnavailable
 		w.Header().Set("Retry-After", retryAfter)
+	}
+	if !s.known(r) {
+		a.Reasons = nil // they name files and errors
 	}
 	writeJSON(w, typeJSON, status, a)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -21,6 +22,7 @@ import (
 	"detections/session/sessiontest"
 	"detections/session/wire"
 	"detections/web"
+	"detections/web/auth"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -46,8 +48,9 @@ func script(units string) []byte {
 // house is the HTTP face with everything real behind it but decoding and inference.
 type house struct {
 	*httptest.Server
-	t   *testing.T
-	hub *hub.Hub
+	t    *testing.T
+	hub  *hub.Hub
+	face *web.Server
 }
 
 type options struct {
@@ -58,6 +61,9 @@ type options struct {
 	outbox         web.Outbox
 	models         web.Models
 	service        *outboxtest.Service // nil: there is no Annotations service
+	auth           *auth.Authenticator // nil: off
+	logger         *slog.Logger
+	web            web.Limits
 }
 
 func newHouse(t *testing.T, o options) *house {
@@ -87,7 +93,7 @@ func newHouse(t *testing.T, o options) *house {
 	}
 	h, err := hub.New(hub.Config{
 		Dir: t.TempDir(), AI: ai, Limits: o.limits, Outbox: deliveries,
-		Decoders: &sessiontest.Decoders{Config: sessiontest.Config{Unit: piece}}, OnResult: metrics.ObserveResult,
+		Decoders: &sessiontest.Decoders{Config: sessiontest.Config{Unit: piece}}, OnResult: metrics.ObserveResult, Logger: o.logger,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -96,11 +102,14 @@ func newHouse(t *testing.T, o options) *house {
 	if o.outbox != nil {
 		metrics.WatchOutbox(o.outbox)
 	}
-	face, err := web.New(web.Config{Hub: h, Hosts: o.hosts, Origins: o.origins, Metrics: metrics, Outbox: o.outbox, Models: o.models, Version: "test"})
+	face, err := web.New(web.Config{Hub: h, Hosts: o.hosts, Origins: o.origins, Metrics: metrics, Outbox: o.outbox, Models: o.models, Version: "test", Auth: o.auth, Logger: o.logger, Limits: o.web})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &house{httptest.NewServer(face), t, h}
+	s := &house{httptest.NewUnstartedServer(face), t, h, face}
+	s.Config.ReadHeaderTimeout, s.Config.MaxHeaderBytes = time.Second, 16<<10
+	s.Listener = face.Gate(s.Listener)
+	s.Start()
 	t.Cleanup(func() {
 		s.Client().CloseIdleConnections()
 		s.CloseClientConnections()

@@ -26,11 +26,7 @@ func (s *Server) startFetch(w http.ResponseWriter, r *http.Request) error {
 	if err := start.Validate(); err != nil {
 		return wire.Errorf(wire.BadMessage, "%s", err)
 	}
-	principal, err := s.principal(r)
-	if err != nil {
-		return err
-	}
-	a, err := s.hub.Fetch(r.Context(), principal, start)
+	a, err := s.hub.Fetch(r.Context(), principal(r), start)
 	if errors.Is(err, hub.ErrNoAnnotations) {
 		s.noAnnotations(w)
 		return nil
@@ -59,7 +55,7 @@ func (s *Server) byMedia(w http.ResponseWriter, r *http.Request, principal, sum 
 	}
 	list := []sessionInfo{}
 	for _, st := range s.hub.ByMedia(principal, sum) {
-		list = append(list, s.infoOf(st))
+		list = append(list, s.infoOf(principal, st))
 	}
 	if len(list) == 0 {
 		return wire.Errorf(wire.UnknownMedia, "there are no results for media with the SHA-256 %s", sum)

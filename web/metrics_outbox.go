@@ -41,12 +41,13 @@ var (
 	sentDesc     = prometheus.NewDesc("detections_outbox_sent_total", "Events that the Annotations service has stored.", nil, nil)
 	repeatedDesc = prometheus.NewDesc("detections_outbox_retried_total", "Requests that had to be repeated.", nil, nil)
 	refusedDesc  = prometheus.NewDesc("detections_outbox_refused_total", "Events that the Annotations service has refused.", nil, nil)
+	blurredDesc  = prometheus.NewDesc("detections_outbox_unpictured_total", "Events that were to have a picture, and were delivered without.", nil, nil)
 	lettersDesc  = prometheus.NewDesc("detections_outbox_dead_letters", "Refused events that are kept.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (outboxCollector) Describe(c chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{backlogDesc, behindDesc, stalledDesc, oldestDesc, breakerDesc, sentDesc, repeatedDesc, refusedDesc, lettersDesc} {
+	for _, d := range []*prometheus.Desc{backlogDesc, behindDesc, stalledDesc, oldestDesc, breakerDesc, sentDesc, repeatedDesc, refusedDesc, blurredDesc, lettersDesc} {
 		c <- d
 	}
 }
@@ -60,7 +61,7 @@ func (o outboxCollector) Collect(c chan<- prometheus.Metric) {
 	} {
 		c <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v)
 	}
-	for d, v := range map[*prometheus.Desc]uint64{sentDesc: st.Sent, repeatedDesc: st.Retried, refusedDesc: st.Refused} {
+	for d, v := range map[*prometheus.Desc]uint64{sentDesc: st.Sent, repeatedDesc: st.Retried, refusedDesc: st.Refused, blurredDesc: st.Unpictured} {
 		c <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v))
 	}
 	for _, state := range []string{outbox.Closed, outbox.Open, outbox.HalfOpen} {

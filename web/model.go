@@ -113,14 +113,11 @@ type modelHandler func(w http.ResponseWriter, r *http.Request) error
 // model makes a handler of the routes below /v1/model.
 func (s *Server) model(h modelHandler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		_, err := s.principal(r)
-		switch {
-		case err == nil && s.cfg.Models == nil && r.Method != http.MethodGet:
-			err = wire.Errorf(wire.Conflict, "this hub's model cannot be changed while it runs")
-		case err == nil:
-			err = h(w, r)
+		if s.cfg.Models == nil && r.Method != http.MethodGet {
+			s.refuse(w, r, wire.Errorf(wire.Conflict, "this hub's model cannot be changed while it runs"))
+			return
 		}
-		if err != nil {
+		if err := h(w, r); err != nil {
 			s.refuse(w, r, err)
 			return
 		}

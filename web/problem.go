@@ -40,6 +40,9 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", retryAfter)
 	}
+	if status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="detections"`)
+	}
 	writeJSON(w, typeProblem, status, problem{
 		Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: e.Message, Code: e.Code,
 	})
@@ -52,7 +55,7 @@ func writeJSON(w http.ResponseWriter, contentType string, status int, v any) {
 	text := append(wire.Encode(v), '\n')
 	w.Header().Set("Content-Length", strconv.Itoa(len(text))) // it is complete before the handler is
 	w.WriteHeader(status)
-	_, _ = w.Write(text) //nolint:gosec // G705: JSON, and nosniff is set; the client may be gone
+	_, _ = newSteady(w).Write(text) //nolint:gosec // G705: JSON, and nosniff is set; the client may be gone
 }
 
 func (s *Server) index(w http.ResponseWriter, r *http.Request) {

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"detections/hub"
 	"detections/media"
 	"detections/session"
 	"detections/session/wire"
@@ -18,6 +19,7 @@ import (
 // sessionInfo is a session as GET /v1/sessions shows it.
 type sessionInfo struct {
 	Session    string            `json:"session"`
+	Principal  string            `json:"principal,omitempty"` // for admins
 	State      wire.StateName    `json:"state"`
 	Created    time.Time         `json:"created"`
 	Mode       wire.Mode         `json:"mode"`
@@ -35,12 +37,16 @@ type sessionInfo struct {
 	Expires time.Time `json:"expires,omitzero"`
 }
 
-func (s *Server) infoOf(st session.Status) sessionInfo {
+// infoOf shows a session to a principal, or to Everyone.
+func (s *Server) infoOf(principal string, st session.Status) sessionInfo {
 	p := st.Progress()
 	info := sessionInfo{
 		Session: st.ID, State: st.State, Created: st.Created, Mode: st.Mode, Media: st.Media, Stream: st.Stream,
 		Bytes: st.Received, Acked: st.Acked, Offset: st.Offset, Percent: p.Percent, ETA: p.ETA,
 		Accounting: st.Accounting, End: st.End, Expires: s.hub.Expires(st.ID),
+	}
+	if principal == hub.Everyone {
+		info.Principal = st.Principal
 	}
 	if st.Model != nil {
 		info.Model = st.Model.Ref()
@@ -48,17 +54,13 @@ func (s *Server) infoOf(st session.Status) sessionInfo {
 	return info
 }
 
-// sessionHandler answers for one of the caller's sessions, or fails.
+// sessionHandler answers for one of the sessions that the caller sees, or fails.
 type sessionHandler func(w http.ResponseWriter, r *http.Request, principal, id string) error
 
 // session makes a handler of the routes below /v1/sessions/{id}.
 func (s *Server) session(h sessionHandler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		principal, err := s.principal(r)
-		if err == nil {
-			err = h(w, r, principal, r.PathValue("id"))
-		}
-		if err != nil {
+		if err := h(w, r, sees(r), r.PathValue("id")); err != nil {
 			s.refuse(w, r, err)
 		}
 	}
@@ -68,7 +70,7 @@ func (s *Server) session(h sessionHandler) http.HandlerFunc {
 func (s *Server) listSessions(w http.ResponseWriter, _ *http.Request, principal, _ string) error {
 	list := []sessionInfo{}
 	for _, st := range s.hub.Sessions(principal) {
-		list = append(list, s.infoOf(st))
+		list = append(list, s.infoOf(principal, st))
 	}
 	writeJSON(w, typeJSON, http.StatusOK, map[string][]sessionInfo{"sessions": list})
 	return nil
@@ -80,7 +82,7 @@ func (s *Server) showSession(w http.ResponseWriter, _ *http.Request, principal, 
 	if err != nil {
 		return err
 	}
-	writeJSON(w, typeJSON, http.StatusOK, s.infoOf(found.Status()))
+	writeJSON(w, typeJSON, http.StatusOK, s.infoOf(principal, found.Status()))
 	return nil
 }
 
@@ -94,7 +96,7 @@ func (s *Server) cancelSession(w http.ResponseWriter, r *http.Request, principal
 	case <-found.Done():
 	case <-r.Context().Done():
 	}
-	writeJSON(w, typeJSON, http.StatusOK, s.infoOf(found.Status()))
+	writeJSON(w, typeJSON, http.StatusOK, s.infoOf(principal, found.Status()))
 	return nil
 }
 
@@ -133,7 +135,7 @@ func export(w http.ResponseWriter, contentType string, events eventSeq, write fu
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	if err := write(w, events); err != nil {
+	if err := write(newSteady(w), events); err != nil {
 		panic(http.ErrAbortHandler)
 	}
 	return nil

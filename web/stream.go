@@ -79,19 +79,16 @@ func (s *Server) follow(r *http.Request, a *session.Attachment, out *eventWriter
 
 // stream answers GET /detect/stream.
 func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
-	principal, err := s.principal(r)
-	if err != nil {
-		s.refuse(w, r, err)
-		return
-	}
-	q := r.URL.Query()
+	q, principal := r.URL.Query(), sees(r)
 	id := q.Get("session")
 	switch {
 	case id == "" && q.Has("media"):
-		if id, err = s.hub.FindMedia(principal, q.Get("media")); err != nil {
+		found, err := s.hub.FindMedia(principal, q.Get("media"))
+		if err != nil {
 			s.refuse(w, r, err)
 			return
 		}
+		id = found
 	case id == "":
 		s.tail(w, r, principal)
 		return
@@ -136,7 +133,7 @@ func watchOf(r *http.Request, id string) (wire.Watch, error) {
 	return m, nil
 }
 
-// tail sends what all of the principal's sessions do from now on.
+// tail sends what all of the principal's sessions do from now on, until the token expires.
 func (s *Server) tail(w http.ResponseWriter, r *http.Request, principal string) {
 	t := s.hub.Tail(principal)
 	defer t.Close()
@@ -147,6 +144,8 @@ func (s *Server) tail(w http.ResponseWriter, r *http.Request, principal string) 
 	}
 	idle := time.NewTicker(keepAlive)
 	defer idle.Stop()
+	expired, stop := identity(r).Expired() // a session ends by itself, the tail does not
+	defer stop()
 	for {
 		var err error
 		select {
@@ -159,6 +158,8 @@ func (s *Server) tail(w http.ResponseWriter, r *http.Request, principal string) 
 		case <-idle.C:
 			err = out.comment()
 		case <-s.hub.Stopping():
+			return
+		case <-expired:
 			return
 		case <-r.Context().Done():
 			return

@@ -18,11 +18,7 @@ func (s *Server) video(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, err)
 		return
 	}
-	principal, err := s.principal(r)
-	if err != nil {
-		s.refuse(w, r, err)
-		return
-	}
+	pace := s.pace(w, r)
 	body, err := openUpload(r)
 	if err != nil {
 		s.refuse(w, r, err)
@@ -32,7 +28,7 @@ func (s *Server) video(w http.ResponseWriter, r *http.Request) {
 	if start.Media.Name == "" {
 		start.Media.Name = body.name
 	}
-	a, err := s.hub.Start(r.Context(), principal, start)
+	a, err := s.hub.Start(r.Context(), principal(r), start)
 	if err != nil {
 		s.refuse(w, r, err)
 		return
@@ -54,7 +50,7 @@ func (s *Server) video(w http.ResponseWriter, r *http.Request) {
 	}
 	// The session may have ended before the body has: who still sends is heard for a
 	// moment, because closing a socket on unread bytes can destroy the answer.
-	_ = rc.SetReadDeadline(time.Now().Add(lastBytes))
+	pace.hurry(lastBytes)
 	<-fed
 }
 

@@ -16,6 +16,7 @@ import (
 	"detections/hub"
 	"detections/session/wire"
 	"detections/session/ws"
+	"detections/web/auth"
 )
 
 // Config is what a Server is made of.
@@ -27,13 +28,16 @@ type Config struct {
 	Hosts []string
 	// Origins are other sites whose pages may use the hub, as "https://example.org".
 	Origins []string
-	// Metrics is served at /metrics; nil: nothing is.
+	// Auth knows who asks; nil: authentication is off, and everybody is auth.Local.
+	Auth *auth.Authenticator
+	// Metrics is served at /metrics, to admins if there is authentication; nil: nothing is.
 	Metrics *Metrics
 	// Models changes the version of the model on request; nil: nobody does.
 	Models Models
 	// Outbox delivers to the Annotations service; nil: nothing does.
 	Outbox  Outbox
 	Version string
+	Limits  Limits
 	Logger  *slog.Logger
 }
 
@@ -44,11 +48,14 @@ type Server struct {
 	log     *slog.Logger
 	origins *http.CrossOriginProtection
 	sockets *ws.Handler
+	gate    *gate
+	callers counter // requests by principal
 	handler http.Handler
 }
 
 // New makes a Server.
 func New(c Config) (*Server, error) {
+	c.Limits = c.Limits.withDefaults()
 	s := &Server{cfg: c, hub: c.Hub, log: c.Logger, origins: http.NewCrossOriginProtection()}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -62,9 +69,14 @@ func New(c Config) (*Server, error) {
 		patterns = append(patterns, host)
 	}
 	s.sockets = ws.New(ws.Config{
-		Hub: c.Hub, Principal: s.principal, Refuse: s.refuse, Origins: patterns,
+		Hub: c.Hub, Caller: caller, Refuse: s.refuse, Origins: patterns,
 		Message: c.Hub.Limits().Message, Logger: c.Logger,
 	})
+	s.gate = newGate(c.Limits, s.log)
+	if c.Metrics != nil {
+		c.Metrics.watchGate(s.gate)
+	}
+	s.callers.most = c.Limits.PerPrincipal
 	s.handler = s.guard(s.counted(s.routes()))
 	return s, nil
 }
@@ -90,42 +102,51 @@ func (s *Server) counted(mux *http.ServeMux) http.Handler {
 
 func (s *Server) routes() *http.ServeMux {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /health", s.health)
-	mux.HandleFunc("GET /livez", s.live)
-	mux.HandleFunc("GET /readyz", s.ready)
-	mux.HandleFunc("GET /classes", s.classes)
-	mux.HandleFunc("POST /detect", s.detect)
-	mux.HandleFunc("POST /detect/video", s.video)
-	mux.HandleFunc("PUT /detect/video", s.video) // what curl -T does unless told otherwise
-	mux.HandleFunc("POST /detect/{media_id}", s.fetch)
-	mux.HandleFunc("GET /detect/stream", s.stream)
-	mux.Handle("GET /v1/session", s.sockets)
-	mux.HandleFunc("GET /v1/sessions", s.session(s.listSessions))
-	mux.HandleFunc("GET /v1/sessions/{id}", s.session(s.showSession))
-	mux.HandleFunc("DELETE /v1/sessions/{id}", s.session(s.deleteSession))
-	mux.HandleFunc("POST /v1/sessions/{id}/cancel", s.session(s.cancelSession))
-	mux.HandleFunc("GET /v1/sessions/{id}/results", s.session(s.results))
-	mux.HandleFunc("GET /v1/media/{id}", s.session(s.byMedia))
-	mux.HandleFunc("GET /v1/model", s.model(s.showModel))
-	mux.HandleFunc("POST /v1/model", s.model(s.changeModel))
-	mux.HandleFunc("POST /v1/model/rollback", s.model(s.rollBackModel))
-	mux.HandleFunc("GET /v1/outbox", s.outbox(s.showOutbox))
-	mux.HandleFunc("POST /v1/outbox/retry", s.outbox(s.retryOutbox))
-	mux.HandleFunc("POST /v1/outbox/drop", s.outbox(s.dropOutbox))
-	if s.cfg.Metrics != nil {
-		mux.Handle("GET /metrics", s.cfg.Metrics)
+	for _, r := range s.table() {
+		mux.HandleFunc(r.pattern, s.allow(r.role, r.handler))
 	}
-	mux.HandleFunc("GET /{$}", s.index)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.noRoute(w, r, mux) })
 	return mux
 }
 
-// principal says who asks. Without authentication everybody on this machine is the same.
-func (s *Server) principal(*http.Request) (string, error) { return "local", nil }
+// table has every route; what is not open takes a role.
+func (s *Server) table() []route {
+	table := []route{
+		{"GET /{$}", open, s.index},
+		{"GET /health", open, s.health},
+		{"GET /livez", open, s.live},
+		{"GET /readyz", open, s.ready},
+		{"GET /classes", auth.Read, s.classes},
+		{"POST /detect", auth.Stream, s.detect},
+		{"POST /detect/video", auth.Stream, s.video},
+		{"PUT /detect/video", auth.Stream, s.video}, // what curl -T does unless told otherwise
+		{"POST /detect/{media_id}", auth.Stream, s.fetch},
+		{"GET /detect/stream", auth.Read, s.stream},
+		{"GET " + socketPath, auth.Read, s.sockets.ServeHTTP}, // to watch; start and resume take more
+		{"GET /v1/sessions", auth.Read, s.session(s.listSessions)},
+		{"GET /v1/sessions/{id}", auth.Read, s.session(s.showSession)},
+		{"DELETE /v1/sessions/{id}", auth.Stream, s.session(s.deleteSession)},
+		{"POST /v1/sessions/{id}/cancel", auth.Stream, s.session(s.cancelSession)},
+		{"GET /v1/sessions/{id}/results", auth.Read, s.session(s.results)},
+		{"GET /v1/media/{id}", auth.Read, s.session(s.byMedia)},
+		{"POST /v1/tickets", auth.Read, s.ticket},
+		{"GET /v1/model", auth.Read, s.model(s.showModel)},
+		{"POST /v1/model", auth.Admin, s.model(s.changeModel)},
+		{"POST /v1/model/rollback", auth.Admin, s.model(s.rollBackModel)},
+		{"GET /v1/outbox", auth.Admin, s.outbox(s.showOutbox)},
+		{"POST /v1/outbox/retry", auth.Admin, s.outbox(s.retryOutbox)},
+		{"POST /v1/outbox/drop", auth.Admin, s.outbox(s.dropOutbox)},
+	}
+	if s.cfg.Metrics != nil {
+		table = append(table, route{"GET /metrics", auth.Admin, s.cfg.Metrics.ServeHTTP})
+	}
+	return table
+}
 
 // guard refuses what a browser was tricked into asking.
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer s.timed(w, r)()
 		if !s.hostAllowed(r.Host) {
 			s.refuse(w, r, wire.Errorf(wire.Forbidden, "this hub is not known as %.100q; add the name with --allowed-host", r.Host))
 			return
@@ -168,6 +189,7 @@ GET  /v1/session     WebSocket, subprotocol detections.v1: bytes in, detections 
 GET  /v1/sessions    running and kept sessions; /{id}, /{id}/results?format=csv
 GET  /v1/media       /{sha256}: sessions with results for these bytes
 GET  /v1/model       the model and its engines; POST: look for another version, POST /rollback
+POST /v1/tickets     a ticket for a browser's WebSocket or event stream: ?ticket=…, once, within 30 s
 GET  /v1/outbox      deliveries to the Annotations service; POST /retry, /drop {"keys": […]}
 GET  /classes        what can be detected
 GET  /health         GET /livez   GET /readyz   GET /metrics

@@ -132,6 +132,23 @@ func (c *feeder) run(funnel *funnel) {
 	for c.frames > 0 && c.held() > 0 {
 		<-c.again
 	}
+	if c.class == infer.Live && funnel == nil {
+		c.finish()
+	}
+}
+
+// finish waits for what is under way at the end: it counts as asked for. A place that
+// has no frame any more is not taken from.
+func (c *feeder) finish() {
+	late := time.NewTimer(infer.DefaultBudget)
+	defer late.Stop()
+	for c.held() > 0 {
+		select {
+		case <-c.again:
+		case <-late.C:
+			return
+		}
+	}
 }
 
 func (c *feeder) held() int {
@@ -168,9 +185,11 @@ func (c *feeder) Done(f media.FrameInfo, r *infer.Result) {
 	left := len(c.waiting)
 	c.mu.Unlock()
 	c.out.mu.Lock()
-	if c.frames > 0 || r.Finished.Before(c.until) {
+	if inTime := r.Finished.Before(c.until); inTime || c.frames > 0 || c.class == infer.Live {
 		c.out.answered[c.index]++
-		c.out.last = r.Finished
+		if inTime || c.frames > 0 {
+			c.out.last = r.Finished
+		}
 		c.out.ages.addMS(r.Finished.Sub(f.Ready))
 	}
 	c.out.failed = errors.Join(c.out.failed, r.Err)

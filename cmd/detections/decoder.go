@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 
+	"detections/hub"
 	"detections/media/av"
 	"detections/media/worker"
 )
@@ -21,6 +22,6 @@ func decode() int {
 
 // newDecoders keeps decoder processes ready.
 func newDecoders(s *settings, log *slog.Logger) *worker.Pool {
-	// Pictures need decoders too, beside those of all sessions.
-	return worker.NewPool(worker.Config{Idle: s.warmWorkers, Max: s.limits.Sessions + s.limits.Pictures, Log: log})
+	// Pictures need decoders too, beside those of all sessions, and so do those of results.
+	return worker.NewPool(worker.Config{Idle: s.warmWorkers, Max: s.limits.Sessions + s.limits.Pictures + hub.Films, Log: log})
 }

@@ -32,7 +32,10 @@ type deployer struct {
 	kept     *loader.Kept
 	watcher  *loader.Watcher // nil: the source makes no sense
 	wrong    error           // why
-	settled  chan struct{}   // closed when the first version serves, or there is a reason why not
+	life     context.Context // of what was asked for, whether who asked still waits or not
+	end      context.CancelFunc
+	work     sync.WaitGroup
+	settled  chan struct{} // closed when the first version serves, or there is a reason why not
 	settle   sync.Once
 
 	// Guarded by mu.
@@ -47,6 +50,7 @@ func newDeployer(s *settings, m *web.Metrics, decoders session.Decoders, log *sl
 		s: s, metrics: m, decoders: decoders, log: log, kept: loader.NewKept(filepath.Join(s.data, "versions")),
 		settled: make(chan struct{}), changed: make(chan struct{}),
 	}
+	d.life, d.end = context.WithCancel(context.Background())
 	d.ai = hub.NewDeployer(hub.AIConfig{
 		Find: d.find, Wait: s.engineWait, Lazy: s.engineInit == "lazy", Logger: log, Refused: d.kept.Refused(),
 		OnRefused: func(id, why string) {
@@ -66,6 +70,8 @@ func newDeployer(s *settings, m *web.Metrics, decoders session.Decoders, log *sl
 
 // run follows the source until ctx ends.
 func (d *deployer) run(ctx context.Context) {
+	defer d.work.Wait()
+	defer d.end()
 	if d.s.engineInit == "lazy" {
 		d.settle.Do(func() { close(d.settled) })
 		select {
@@ -257,7 +263,7 @@ func (d *deployer) Check(ctx context.Context, force bool) error {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return wire.Errorf(wire.Overloaded, "it takes longer; GET /health says how far it is")
+			return errLonger
 		}
 		d.mu.Lock()
 		st := d.told
@@ -294,7 +300,10 @@ func (d *deployer) Use(ctx context.Context, name string) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return wire.Errorf(wire.BadModel, "file: there is no %s in %s", name, dir)
 	case err == nil:
-		err = d.deploy(ctx, f, true)
+		err = d.finish(ctx, func(ctx context.Context) error { return d.deploy(ctx, f, true) })
+	}
+	if errors.Is(err, errLonger) {
+		return err
 	}
 	if err != nil {
 		return wire.Errorf(wire.BadModel, "%s is refused, and what served goes on: %s", name, err)
@@ -304,10 +313,28 @@ func (d *deployer) Use(ctx context.Context, name string) error {
 
 // Rollback implements web.Models.
 func (d *deployer) Rollback(ctx context.Context) error {
-	if _, err := d.ai.Rollback(ctx, "somebody asked for it"); err != nil {
+	err := d.finish(ctx, func(ctx context.Context) error {
+		_, err := d.ai.Rollback(ctx, "somebody asked for it")
+		return err
+	})
+	if err != nil && !errors.Is(err, errLonger) {
 		return wire.Errorf(wire.Conflict, "roll back: %s", err)
 	}
-	return nil
+	return err
+}
+
+var errLonger = wire.Errorf(wire.Overloaded, "it takes longer; GET /v1/model says how far it is")
+
+// finish does something to its end, also if who asked for it does not wait.
+func (d *deployer) finish(ctx context.Context, do func(ctx context.Context) error) error {
+	done := make(chan error, 1)
+	d.work.Go(func() { done <- do(d.life) })
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return errLonger
+	}
 }
 
 // once deploys what the source has now, and does not look again.

@@ -280,6 +280,13 @@ func TestDeployStopAndStartByHand(t *testing.T) {
 	h.script("start-services.sh", "v1").check(t, "start", 0, "ENABLED", "v1 is ready")
 	h.script("start-services.sh", "v1").check(t, "start again", 0, "runs already")
 	h.script("health-check.sh", "--wait", "10").check(t, "health", 0, "healthy: nanodet-g-416")
+	h.script("debug-bundle.sh", h.path("bundle.tar.gz")).check(t, "bundle", 0, "is written")
+	list, err := exec.Command("tar", "-tzf", h.path("bundle.tar.gz")).Output()
+	for _, file := range []string{"/log\n", "/metrics\n", "/health.json\n", "/versions\n"} {
+		if !strings.Contains(string(list), file) {
+			t.Errorf("the bundle has no %q: %s, %v", file, list, err)
+		}
+	}
 	h.script("stop-services.sh").check(t, "stop", 0, `sessions: {"suspended":0,"stuck":0}`)
 	if h.previous() != "v1" {
 		t.Errorf("before: %q", h.previous())
@@ -369,8 +376,24 @@ func TestDeployImage(t *testing.T) {
 		t.Errorf("%d MB, %+v", i.Size>>20, i.Config)
 	}
 	t.Logf("%d MB", i.Size>>20)
-	out := h.must(nil, "run", "--rm", "--no-healthcheck", "--network", "none", "--read-only", "--ulimit", "nofile=4096:4096", "--ulimit", "nproc=4096:4096", h.image+":v1", "version")
-	if !regexp.MustCompile(`^detections \S+`).MatchString(out) {
-		t.Errorf("it says %q", out)
+	var bom struct {
+		Components []struct{ Name, Version string }
+	}
+	out, err := exec.Command(filepath.Join(repository, "deploy/image/sbom.sh"), filepath.Join(repository, "bin/detections")).Output()
+	if err == nil {
+		err = json.Unmarshal(out, &bom)
+	}
+	has := map[string]string{}
+	for _, c := range bom.Components {
+		has[c.Name] = c.Version
+	}
+	for _, name := range []string{"FFmpeg", "dav1d", "onnxruntime", "std", "github.com/coder/websocket"} {
+		if !regexp.MustCompile(`^v?\d+\.\d+`).MatchString(has[name]) {
+			t.Errorf("the bill of materials has %s %q, %v", name, has[name], err)
+		}
+	}
+	version := h.must(nil, "run", "--rm", "--no-healthcheck", "--network", "none", "--read-only", "--ulimit", "nofile=4096:4096", "--ulimit", "nproc=4096:4096", h.image+":v1", "version")
+	if !regexp.MustCompile(`^detections \S+`).MatchString(version) {
+		t.Errorf("it says %q", version)
 	}
 }

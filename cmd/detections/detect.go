@@ -22,7 +22,7 @@ const defaultHub = "http://127.0.0.1:8080"
 
 // detectOptions are the flags of detect.
 type detectOptions struct {
-	hub       string
+	remote    remote
 	local     bool
 	model     string
 	jobs      int
@@ -88,7 +88,7 @@ no sense, 3 the hub cannot be reached or is none, 130 interrupted.`,
 func (o *detectOptions) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.SortFlags = false
-	hubFlag(cmd, &o.hub)
+	o.remote.flags(cmd)
 	f.BoolVar(&o.local, "local", false, "without a hub: do everything in this process (DETECTIONS_… settings of serve apply)")
 	f.StringVar(&o.model, "model", "", "with --local: ONNX `file` of another model, described by the JSON file beside it")
 	f.StringVarP(&o.format, "format", "f", "text", "text, json, ndjson or csv")
@@ -112,15 +112,6 @@ func (o *detectOptions) flags(cmd *cobra.Command) {
 		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 	}
 	choose("format", "text", "json", "ndjson", "csv")
-}
-
-// hubFlag adds --hub to a command.
-func hubFlag(cmd *cobra.Command, hub *string) {
-	def := defaultHub
-	if env := os.Getenv("DETECTIONS_HUB"); env != "" {
-		def = env
-	}
-	cmd.Flags().StringVar(hub, "hub", def, "`URL` of the hub; also DETECTIONS_HUB")
 }
 
 // check says what makes no sense.
@@ -280,7 +271,8 @@ func (d *detector) onInterrupt() (forget func()) {
 // connect finds the hub, or makes one. leave undoes it, also after an error.
 func (d *detector) connect(ctx context.Context) (leave func() error, err error) {
 	leave = func() error { return nil }
-	cfg := client.Config{URL: d.hub, Patience: d.patience}
+	cfg := d.remote.config()
+	cfg.Patience = d.patience
 	if d.detectOptions.local {
 		l, err := startLocal(ctx, d.model)
 		if l != nil {
@@ -289,7 +281,7 @@ func (d *detector) connect(ctx context.Context) (leave func() error, err error) 
 		if err != nil {
 			return leave, err
 		}
-		d.here, cfg.URL, cfg.HTTP = l.parts, "http://localhost", l.client
+		d.here, cfg.URL, cfg.HTTP, cfg.Token = l.parts, "http://localhost", l.client, nil
 		if err := l.ready(ctx); err != nil {
 			return leave, err
 		}

@@ -97,7 +97,7 @@ func TestE2ELiveStreamsGoOnInTheMiddle(t *testing.T) {
 			file := read(t, c.name)
 			whole, _, _ := finds(t, p.severing(t, 1<<40), file, wire.Start{Sample: &wire.Sample{Every: c.every}})
 			frames := int64(c.every*(len(whole)-1) + 1)
-			results, segments, end := finds(t, p.severing(t, int(c.at*float64(len(file)))), file, wire.Start{Mode: wire.Live})
+			results, segments, end := finds(t, p.severing(t, int(c.at*float64(len(file)))), file, wire.Start{Mode: wire.Live, BudgetMS: wire.MaxBudget})
 			if len(segments) != 1 || len(results) == 0 || end == nil || end.Outcome != wire.Done {
 				t.Fatalf("%d segments, %d results, end %+v", len(segments), len(results), end)
 			}

@@ -18,7 +18,8 @@ import (
 const healthTime = 5 * time.Second
 
 func newHealth() *cobra.Command {
-	var hub, format string
+	var hub remote
+	var format string
 	cmd := &cobra.Command{
 		Use:   "health",
 		Short: "Say how the hub is, and fail if it is not ready",
@@ -30,7 +31,7 @@ so this serves as the health check of a container: 1 it is not ready (yet),
 			if format != "text" && format != "json" {
 				return &usageError{fmt.Errorf("--format: expected text or json, got %q", format)}
 			}
-			c, err := client.New(client.Config{URL: hub})
+			c, err := client.New(hub.config())
 			if err != nil {
 				return &usageError{err}
 			}
@@ -41,7 +42,7 @@ so this serves as the health check of a container: 1 it is not ready (yet),
 			return sayHealth(cmd.OutOrStdout(), h, format)
 		},
 	}
-	hubFlag(cmd, &hub)
+	hub.flags(cmd)
 	cmd.Flags().StringVarP(&format, "format", "f", "text", "text or json")
 	return cmd
 }
@@ -67,9 +68,12 @@ func sayHealth(w io.Writer, h client.Health, format string) error {
 // healthLine is a hub's health in one line.
 func healthLine(h client.Health) string {
 	var b strings.Builder
-	if h.Ready {
+	switch {
+	case h.Version == "": // it tells more only to those who may read
+		return map[bool]string{true: "ready", false: "not ready"}[h.Ready] + "; the hub says more to who has a token (DETECTIONS_TOKEN, --token-file)"
+	case h.Ready:
 		fmt.Fprintf(&b, "ready: %s on %s", h.Model, h.Provider)
-	} else {
+	default:
 		fmt.Fprintf(&b, "not ready: %s", strings.Join(h.NotReady, "; "))
 	}
 	if h.Percent != nil {

@@ -67,7 +67,7 @@ Or start the hub, and send it videos and pictures from anywhere:
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.AddCommand(newServe(), newDetect(), newHealth(), newModel(), newOutbox(), newSettings(), newMan(), newVersion())
+	root.AddCommand(newServe(), newDetect(), newHealth(), newModel(), newOutbox(), newKey(), newSettings(), newMan(), newVersion())
 	return root
 }
 

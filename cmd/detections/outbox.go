@@ -34,7 +34,8 @@ func newOutbox() *cobra.Command {
 }
 
 func newOutboxList() *cobra.Command {
-	var hub, format string
+	var hub remote
+	var format string
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "Show how deliveries go, and the dead letters",
@@ -51,13 +52,13 @@ func newOutboxList() *cobra.Command {
 			return sayOutbox(cmd.OutOrStdout(), text)
 		},
 	}
-	hubFlag(cmd, &hub)
+	hub.flags(cmd)
 	cmd.Flags().StringVarP(&format, "format", "f", "text", "text or json")
 	return cmd
 }
 
 func newOutboxPost(verb, short string) *cobra.Command {
-	var hub string
+	var hub remote
 	var all bool
 	cmd := &cobra.Command{
 		Use:   verb + " (KEY… | --all)",
@@ -73,14 +74,14 @@ func newOutboxPost(verb, short string) *cobra.Command {
 			return sayReplayed(cmd.OutOrStdout(), text)
 		},
 	}
-	hubFlag(cmd, &hub)
+	hub.flags(cmd)
 	cmd.Flags().BoolVar(&all, "all", false, "all of them")
 	return cmd
 }
 
 // askOutbox makes a request about the outbox, and returns the answer's JSON.
-func askOutbox(ctx context.Context, hub, method, path string, body any) ([]byte, error) {
-	c, err := client.New(client.Config{URL: hub})
+func askOutbox(ctx context.Context, hub remote, method, path string, body any) ([]byte, error) {
+	c, err := client.New(hub.config())
 	if err != nil {
 		return nil, &usageError{err}
 	}
@@ -95,6 +96,11 @@ func askOutbox(ctx context.Context, hub, method, path string, body any) ([]byte,
 		return nil, err
 	}
 	r.Header.Set("Content-Type", "application/json")
+	if token, err := hub.token(); err != nil {
+		return nil, fmt.Errorf("token: %w", err)
+	} else if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
 	answer, err := http.DefaultClient.Do(r) //nolint:gosec // G704: the user names the hub
 	if err != nil {
 		return nil, noHub(c, fmt.Errorf("%w: %w", client.ErrUnreachable, err))
@@ -127,6 +133,9 @@ func sayOutbox(w io.Writer, text []byte) error {
 		fmt.Fprintf(w, ", waiting for %v", time.Duration(v.Oldest*float64(time.Second)).Round(time.Second))
 	}
 	fmt.Fprintf(w, "\n%d sent, %d requests repeated, %d events refused, %d of at most %d dead letters\n", v.Sent, v.Retried, v.Refused, v.Letters, v.Limit)
+	if v.Unpictured > 0 {
+		fmt.Fprintf(w, "%d events were delivered without the picture that they were to have\n", v.Unpictured)
+	}
 	if v.Stalled > 0 {
 		fmt.Fprintf(w, "%d sessions wait until dead letters are retried or dropped\n", v.Stalled)
 	}

@@ -11,6 +11,7 @@ import (
 	"detections/hub/timeline"
 	"detections/media/worker"
 	"detections/web"
+	"detections/web/auth"
 )
 
 // parts are a hub without a door to the outside: serve listens for it, and detect
@@ -23,6 +24,9 @@ type parts struct {
 	face     *web.Server
 	metrics  *web.Metrics
 	loading  sync.WaitGroup
+	auth     *auth.Authenticator // nil: off
+	// reachable: other machines can connect.
+	reachable bool
 }
 
 // build makes the parts that need no data directory. The caller closes them.
@@ -49,10 +53,13 @@ func (p *parts) open(s *settings, store storeOpener, wait time.Duration, log *sl
 		return err
 	}
 	p.metrics.Watch(p.hub)
-	c := web.Config{Hub: p.hub, Hosts: s.hosts, Origins: s.origins, Metrics: p.metrics, Models: p.deployer, Version: version, Logger: log}
+	c := web.Config{Hub: p.hub, Auth: p.auth, Hosts: s.hosts, Origins: s.origins, Metrics: p.metrics, Models: p.deployer, Version: version, Limits: s.fence.limits, Logger: log}
 	if box := p.hub.Outbox(); box != nil {
 		c.Outbox = box // a nil *Outbox would be something
 		p.metrics.WatchOutbox(box)
+	}
+	if p.reachable && p.auth == nil {
+		c.Metrics = nil // they are on --admin-listen
 	}
 	p.face, err = web.New(c)
 	if err != nil {

@@ -63,7 +63,12 @@ func serve(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 		return err
 	}
 	defer listener.Close() //nolint:errcheck // closed already, unless the start fails
+	known, err := s.access.authenticator(listener.Addr(), log)
+	if err != nil {
+		return err
+	}
 	p := build(s, log)
+	p.auth, p.reachable = known, !isLoopback(listener.Addr())
 	defer closing(&err, p.close)
 	defer leave(nil) // the engines may still be loading
 	p.load(ctx)
@@ -74,14 +79,18 @@ func serve(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 	if err := p.open(s, onDisk(s, log), wait, log); err != nil {
 		return err
 	}
+	d := &doors{listener: listener, served: make(chan error, 1)}
+	if err := d.open(s, p, log); err != nil {
+		return err
+	}
 	next, err := offerHandover(s.data, listener, leave, log)
 	if err != nil {
 		return err
 	}
 	defer next.stop()
-	d := &doors{listener: listener, server: newServer(p.face, log), served: make(chan error, 1)}
-	go func() { d.served <- d.server.Serve(listener) }()
-	log.Info("serving", "url", "http://"+listener.Addr().String(), "data", s.data, "version", version)
+	go func() { d.served <- s.fence.serve(d.server, p.face.Gate(listener)) }()
+	s.access.warn(listener.Addr(), log)
+	log.Info("serving", "url", d.url(), "data", s.data, "version", version)
 	watched := supervise(func() { p.hub.Stats() }, log)
 	defer watched.end()
 	select {
@@ -160,6 +169,7 @@ func (p *parts) succeed(ctx context.Context, before *predecessor, log *slog.Logg
 func newServer(h http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler: h, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
+		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: 100, SendPingTimeout: 20 * time.Second, PingTimeout: 10 * time.Second, WriteByteTimeout: 10 * time.Second},
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 }
@@ -168,7 +178,25 @@ func newServer(h http.Handler, log *slog.Logger) *http.Server {
 type doors struct {
 	listener net.Listener
 	server   *http.Server
-	served   chan error // receives when no connection is accepted any more
+	admin    *http.Server // nil: there is none
+	served   chan error   // receives when no connection is accepted any more
+}
+
+// open makes the servers; that for operators serves at once.
+func (d *doors) open(s *settings, p *parts, log *slog.Logger) (err error) {
+	d.server = newServer(p.face, log)
+	if d.server.TLSConfig, err = s.fence.tls(log); err != nil {
+		return err
+	}
+	d.admin, err = s.fence.listenAdmin(p.metrics, log)
+	return err
+}
+
+func (d *doors) url() string {
+	if d.server.TLSConfig != nil {
+		return "https://" + d.listener.Addr().String()
+	}
+	return "http://" + d.listener.Addr().String()
 }
 
 const (
@@ -203,6 +231,9 @@ func (d *doors) drain(s *settings, p *parts, log *slog.Logger) error {
 		err = errors.Join(err, d.server.Close()) // who does not read does not matter
 	}
 	p.face.Wait()
+	if d.admin != nil {
+		err = errors.Join(err, d.admin.Close())
+	}
 	if left.Stuck > 0 {
 		err = errors.Join(err, fmt.Errorf("%d sessions did not come to rest within %v; what they had not recorded is done again", left.Stuck, s.drainTimeout))
 	}

@@ -49,6 +49,8 @@ type settings struct {
 	sync        string
 	takeover    bool
 
+	access      access
+	fence       fence
 	annotations annotations
 
 	drainDelay   time.Duration
@@ -95,11 +97,13 @@ func (s *settings) flags() *pflag.FlagSet {
 	f.Var((*byteSize)(&s.limits.Disk), "max-disk", "most bytes of media and results on disk, at which new uploads are refused; 0: 80 % of the file system")
 	f.BoolVar(&s.takeover, "takeover", false, "take over from the process that has the data directory, once this one is ready")
 
+	s.access.flags(f)
+	s.fence.flags(f)
 	s.annotations.flags(f)
 
 	f.DurationVar(&s.drainDelay, "drain-delay", 0, "how long to go on serving, not ready, after the signal to stop; give load balancers the time to notice")
 	f.DurationVar(&s.drainTimeout, "drain-timeout", 25*time.Second, "how long what is in flight may take after that; sessions are suspended and go on in the next process")
-	for name, v := range map[string]int64{"max-media": d.Bytes, "max-picture": d.Picture, "window": d.Window, "max-message": d.Message} {
+	for name, v := range map[string]int64{"max-media": d.Bytes, "max-picture": d.Picture, "window": d.Window, "max-message": d.Message, "min-upload-rate": s.fence.limits.UploadRate} {
 		fl := f.Lookup(name)
 		*fl.Value.(*byteSize) = byteSize(v)
 		fl.DefValue = fl.Value.String()
@@ -143,7 +147,7 @@ func (s *settings) validate() error {
 		atLeast("drain-timeout", int64(s.drainTimeout), 0),
 		within("max-frame-rate-per-client", s.limits.FrameRate, hub.MinFrameRate, hub.MaxFrameRate),
 		within("max-byte-rate-per-client", float64(s.limits.ByteRate), hub.MinByteRate, hub.MaxByteRate),
-		s.annotations.validate(),
+		s.access.validate(), s.fence.validate(), s.annotations.validate(),
 		s.gpu.validate(),
 		s.from.validate(s.model),
 	}

@@ -7,6 +7,7 @@
 #   go      Debian's Go, if there is no Go at all (go.sh gets a newer one with it)
 #   test    what the tests use besides
 #   containers  what the tests of the deployment use
+#   sbom    what writing the bill of materials takes
 #
 # Where nothing is missing it does nothing, takes milliseconds and needs no root.
 set -euo pipefail
@@ -22,6 +23,7 @@ declare -A groups=(
     zlib1g-dev=/usr/lib*/*/libz.a git=git curl=curl xz-utils=xz npm=npm
     ca-certificates=/etc/ssl/certs/ca-certificates.crt'
   [go]='golang-go=go'
+  [sbom]='jq=jq'
   [containers]='podman=podman runc=runc docker-registry=docker-registry jq=jq curl=curl'
   [test]='
     ffmpeg=ffmpeg shellcheck=shellcheck jq=jq python3=python3

@@ -36,6 +36,9 @@ type Config struct {
 	// HTTP makes all requests; default http.DefaultClient. It must have no Timeout,
 	// which would end sessions too.
 	HTTP *http.Client
+	// Token gives the bearer token for a hub that wants to know who asks. It is called
+	// for every connection and request, so a token may be replaced. nil: none.
+	Token func() (string, error)
 	// Buffer is how many unacknowledged bytes of the media are kept at most; default
 	// 4 MiB, and never more than the hub's window.
 	Buffer int64
@@ -87,6 +90,22 @@ func New(c Config) (*Client, error) {
 
 // URL is where the hub is.
 func (c *Client) URL() string { return c.base.String() }
+
+// header is what goes with every request.
+func (c *Client) header() (http.Header, error) {
+	h := http.Header{}
+	if c.cfg.Token == nil {
+		return h, nil
+	}
+	token, err := c.cfg.Token()
+	if err != nil {
+		return nil, fmt.Errorf("token: %w", err)
+	}
+	if token != "" {
+		h.Set("Authorization", "Bearer "+token)
+	}
+	return h, nil
+}
 
 func (c *Client) url(path string) string { return c.base.JoinPath(path).String() }
 

@@ -41,8 +41,12 @@ func (e *dialError) Unwrap() error { return e.error }
 func (s *Session) attach(ctx context.Context) (_ *conn, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, dialTime, errors.New("the hub did not answer within "+dialTime.String()))
 	defer cancel()
+	header, err := s.c.header()
+	if err != nil {
+		return nil, err
+	}
 	socket, answer, err := websocket.Dial(ctx, s.c.url("v1/session"), &websocket.DialOptions{
-		HTTPClient: s.c.cfg.HTTP, Subprotocols: []string{wire.Subprotocol},
+		HTTPClient: s.c.cfg.HTTP, HTTPHeader: header, Subprotocols: []string{wire.Subprotocol},
 	})
 	if err != nil {
 		return nil, refusal(ctx, answer, err)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net"
 	"net/http"
@@ -105,6 +106,11 @@ func (c *Client) Picture(ctx context.Context, picture io.Reader, d *wire.Detect)
 
 // do makes a request and reads its answer.
 func (c *Client) do(r *http.Request) (*http.Response, []byte, error) {
+	header, err := c.header()
+	if err != nil {
+		return nil, nil, err
+	}
+	maps.Copy(r.Header, header)
 	answer, err := c.cfg.HTTP.Do(r)
 	if err != nil {
 		if cause := context.Cause(r.Context()); cause != nil {

@@ -166,10 +166,21 @@ func (o *outline) search(p []byte) {
 	size := len(o.form.patterns[0])
 	all := append(o.part, p...)
 	at := o.pos - int64(len(o.part))
-	for i := 0; i+size <= len(all); i++ {
-		if slices.Contains(o.form.patterns, string(all[i:i+size])) {
-			o.add(at + int64(i))
+	var found []int64
+	for _, pattern := range o.form.patterns {
+		for i, rest := 0, all; ; {
+			n := bytes.Index(rest, []byte(pattern))
+			if n < 0 {
+				break
+			}
+			found = append(found, at+int64(i+n))
+			i += n + 1
+			rest = all[i:]
 		}
+	}
+	slices.Sort(found)
+	for _, at := range found {
+		o.add(at)
 	}
 	o.part = bytes.Clone(all[max(0, len(all)-size+1):])
 	o.pos += int64(len(p))

@@ -119,6 +119,29 @@ type Resume struct {
 	Epoch   string  `json:"epoch"`
 	Offset  uint64  `json:"offset"`
 	Results Results `json:"results,omitempty"`
+	// Overlap is a part of the media that the hub has: if it has other bytes there, the
+	// client is about to go on with other media.
+	Overlap *Overlap `json:"overlap,omitempty"`
+}
+
+// Overlap is a part of a session's media, as a client has it.
+type Overlap struct {
+	From   int64  `json:"from"`
+	Bytes  int64  `json:"bytes"`  // 1 to MaxOverlap
+	SHA256 string `json:"sha256"` // of them, in hex
+}
+
+// MaxOverlap is how many bytes of an Overlap are compared at most.
+const MaxOverlap = 4 << 20
+
+func (o *Overlap) validate() error {
+	switch {
+	case o == nil:
+		return nil
+	case o.From < 0 || o.Bytes < 1 || o.Bytes > MaxOverlap || o.From+o.Bytes < 0:
+		return fmt.Errorf("overlap: expected 1 to %d bytes from a byte that is not negative, got %d from %d", MaxOverlap, o.Bytes, o.From)
+	}
+	return validSHA256("overlap.sha256", o.SHA256)
 }
 
 // Watch attaches as a reader, after the event with this offset.
@@ -228,9 +251,14 @@ func (m Media) validate() error {
 	case m.FPS < 0 || m.FPS > media.MaxSampleFPS || math.IsNaN(m.FPS):
 		return fmt.Errorf("media.fps: expected above 0 to %d, got %v", media.MaxSampleFPS, m.FPS)
 	case m.SHA256 != "":
-		if b, err := hex.DecodeString(m.SHA256); err != nil || len(b) != 32 {
-			return errors.New("media.sha256: expected 64 hex digits")
-		}
+		return validSHA256("media.sha256", m.SHA256)
+	}
+	return nil
+}
+
+func validSHA256(name, text string) error {
+	if b, err := hex.DecodeString(text); err != nil || len(b) != 32 {
+		return errors.New(name + ": expected 64 hex digits")
 	}
 	return nil
 }
@@ -273,7 +301,7 @@ func (m *Resume) Validate() error {
 	if m.Session == "" || m.Token == "" {
 		return errors.New("session and token are required")
 	}
-	return m.Results.validate()
+	return errors.Join(m.Results.validate(), m.Overlap.validate())
 }
 
 // Validate checks every field's range.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"sync"
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
@@ -20,13 +19,16 @@ type conn struct {
 	// Static after construction and begin.
 	h         *Handler
 	socket    *websocket.Conn
-	principal string
+	caller    Caller
 	attached  *session.Attachment
 	replies   chan []byte   // reader → writer: messages that are not events
 	readEnded chan error    // reader → writer
 	done      chan struct{} // closed when the writer has ended
 
-	buffer  []byte // owned by the reader
+	// Owned by the reader.
+	buffer           []byte // made with the first media: watchers need none
+	controls, medias bucket
+
 	results resultsFilter
 	begun   time.Time
 	heard   atomic.Int64 // the last bytes from the client, in ns after begun
@@ -40,9 +42,10 @@ const replyBuffer = 16
 // that much has come, so it is also how late a byte can be: 65 ms at 2 Mbit/s.
 const chunk = 16 << 10
 
-func newConn(h *Handler, s *websocket.Conn, principal string) *conn {
+func newConn(h *Handler, s *websocket.Conn, caller Caller) *conn {
 	return &conn{
-		h: h, socket: s, principal: principal, buffer: make([]byte, chunk), begun: time.Now(),
+		h: h, socket: s, caller: caller, begun: time.Now(),
+		controls: newBucket(controlRate, controlBurst), medias: newBucket(mediaRate, mediaBurst),
 		replies: make(chan []byte, replyBuffer), readEnded: make(chan error, 1), done: make(chan struct{}),
 	}
 }
@@ -51,20 +54,15 @@ func newConn(h *Handler, s *websocket.Conn, principal string) *conn {
 //
 // Cancelling a read closes the socket at once, without a close frame. So reads are
 // never cancelled: the writer closes the socket, and that ends the reader.
-func (c *conn) serve(ctx context.Context) {
-	if err := c.begin(ctx); err != nil {
-		c.close(asClosing(err))
-		return
-	}
+func (c *conn) serve() {
 	defer c.detach()
-	ctx, cancel := context.WithCancel(ctx)
-	var group sync.WaitGroup
-	group.Go(func() { c.readEnded <- c.read() })
-	group.Go(func() { c.heartbeat(ctx) })
+	heart := c.startHeart()
+	reader := make(chan struct{})
+	go func() { defer close(reader); c.readEnded <- c.read() }()
 	c.close(c.write())
 	close(c.done)
-	cancel()
-	group.Wait()
+	heart.stop()
+	<-reader
 }
 
 // begin reads the first message and attaches to its session.
@@ -73,20 +71,7 @@ func (c *conn) begin(ctx context.Context) error {
 	if err != nil {
 		return c.refuse(err)
 	}
-	var a *session.Attachment
-	switch m := m.(type) {
-	case *wire.Start:
-		c.results.set(m.Results)
-		a, err = c.h.cfg.Hub.Start(ctx, c.principal, *m)
-	case *wire.Resume:
-		c.results.set(m.Results)
-		a, err = c.h.cfg.Hub.Resume(ctx, c.principal, *m)
-	case *wire.Watch:
-		c.results.set(m.Results)
-		a, err = c.h.cfg.Hub.Watch(ctx, c.principal, *m)
-	default:
-		err = wire.Errorf(wire.BadMessage, "expected start, resume or watch as the first message")
-	}
+	a, err := c.attach(ctx, m)
 	if err != nil {
 		return c.refuse(err)
 	}
@@ -98,14 +83,36 @@ func (c *conn) begin(ctx context.Context) error {
 	return nil
 }
 
+// attach carries out the first message.
+func (c *conn) attach(ctx context.Context, m wire.ClientMessage) (*session.Attachment, error) {
+	if m, ok := m.(*wire.Watch); ok {
+		c.results.set(m.Results)
+		return c.h.cfg.Hub.Watch(ctx, c.caller.Sees, *m)
+	}
+	if err := c.caller.May(); err != nil {
+		return nil, err
+	}
+	switch m := m.(type) {
+	case *wire.Start:
+		c.results.set(m.Results)
+		return c.h.cfg.Hub.Start(ctx, c.caller.Principal, *m)
+	case *wire.Resume:
+		c.results.set(m.Results)
+		return c.h.cfg.Hub.Resume(ctx, c.caller.Principal, *m)
+	}
+	return nil, wire.Errorf(wire.BadMessage, "expected start, resume or watch as the first message")
+}
+
 // first reads the first message, for which a client has limited time.
 func (c *conn) first(ctx context.Context) (wire.ClientMessage, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.h.cfg.Begin)
 	defer cancel()
+	c.socket.SetReadLimit(wire.MaxControlSize + 1) // who has no session sends no media
 	kind, r, err := c.socket.Reader(ctx)
 	if err != nil {
 		return nil, lost(err)
 	}
+	defer c.socket.SetReadLimit(c.h.cfg.Message)
 	if kind != websocket.MessageText {
 		return nil, wire.Errorf(wire.BadMessage, "media bytes before start: the first message must be a text message of type start, resume or watch")
 	}
@@ -142,9 +149,13 @@ func (c *conn) read() error {
 			return err
 		}
 		c.heard.Store(int64(time.Since(c.begun)))
-		if kind == websocket.MessageBinary {
+		switch {
+		case kind == websocket.MessageBinary:
+			time.Sleep(c.medias.take()) // who cuts too fine is read more slowly
 			err = c.media(r)
-		} else {
+		case c.controls.take() > 0:
+			err = c.fail(wire.Errorf(wire.Quota, "more than %d control messages per second; nothing needs so many", controlRate))
+		default:
 			err = c.control(r)
 		}
 		if err != nil {
@@ -170,6 +181,9 @@ func readText(r io.Reader) ([]byte, error) {
 
 // media takes a binary message as it arrives.
 func (c *conn) media(r io.Reader) error {
+	if c.buffer == nil {
+		c.buffer = make([]byte, chunk)
+	}
 	for {
 		n, err := r.Read(c.buffer)
 		switch {
@@ -238,14 +252,22 @@ func (c *conn) control(r io.Reader) error {
 	case wire.Cancel:
 		c.attached.Session.Cancel()
 	case *wire.Configure:
-		c.results.set(m.Results)
-		if err := c.attached.Session.Configure(m); err != nil {
+		if err := c.configure(m); err != nil {
 			return c.deny(m, wire.AsError(err))
 		}
 	default:
 		return c.complain(wire.Errorf(wire.BadMessage, "this connection has a session already; open another connection for another one"))
 	}
 	return nil
+}
+
+// configure changes the session, unless the token has expired meanwhile; what runs goes on.
+func (c *conn) configure(m *wire.Configure) error {
+	if err := c.caller.May(); err != nil {
+		return err
+	}
+	c.results.set(m.Results)
+	return c.attached.Session.Configure(m)
 }
 
 // watcher carries out what a connection may say that does not feed.
@@ -280,31 +302,6 @@ func errorMessage(e *wire.Error, fatal bool) []byte { return wire.Encode(newErro
 
 func newErrorMessage(e *wire.Error, fatal bool) wire.ErrorMessage {
 	return wire.ErrorMessage{Type: wire.TypeError, Code: e.Code, Message: e.Message, Temporary: e.Code.Info().Temporary, Fatal: fatal}
-}
-
-// heartbeat finds a peer that is gone without a word: it must answer a ping within
-// two heartbeats, so it is lost after three. A pong cannot overtake a long message on
-// a slow line, so bytes of a message count too.
-func (c *conn) heartbeat(ctx context.Context) {
-	beat := c.attached.Session.Heartbeat()
-	tick := time.NewTicker(beat)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-		ping, cancel := context.WithTimeout(ctx, 2*beat)
-		err := c.socket.Ping(ping)
-		silent := time.Since(c.begun)-time.Duration(c.heard.Load()) >= 2*beat
-		lost := err != nil && ping.Err() != nil && ctx.Err() == nil && silent
-		cancel()
-		if lost {
-			c.close(fatal(wire.Errorf(wire.HeartbeatLost, "")))
-			return
-		}
-	}
 }
 
 // detach leaves the session as it is: another connection can come back to it.

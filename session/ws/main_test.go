@@ -53,7 +53,9 @@ func newDoor(t *testing.T, o options) *door {
 	}
 	handler := ws.New(ws.Config{
 		Hub: h, Message: h.Limits().Message, Write: o.write, Begin: o.begin,
-		Principal: func(*http.Request) (string, error) { return "tester", nil },
+		Caller: func(*http.Request) ws.Caller {
+			return ws.Caller{Principal: "tester", Sees: "tester", May: func() error { return nil }}
+		},
 		Refuse: func(w http.ResponseWriter, _ *http.Request, err error) {
 			http.Error(w, err.Error(), wire.AsError(err).Code.Info().HTTP)
 		},

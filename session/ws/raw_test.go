@@ -35,6 +35,16 @@ const (
 
 func (d *door) raw(t *testing.T) *raw {
 	t.Helper()
+	c, answer := d.upgrade(t, "")
+	if answer.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("upgrade: %v", answer.Status)
+	}
+	return c
+}
+
+// upgrade asks for a WebSocket, with more headers.
+func (d *door) upgrade(t *testing.T, more string) (*raw, *http.Response) {
+	t.Helper()
 	narrow := net.Dialer{Control: func(_, _ string, c syscall.RawConn) (err error) {
 		return c.Control(func(fd uintptr) { err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4<<10) })
 	}}
@@ -48,12 +58,12 @@ func (d *door) raw(t *testing.T) *raw {
 	}
 	c := &raw{conn, t, bufio.NewReader(conn)}
 	c.bytes([]byte("GET / HTTP/1.1\r\nHost: " + conn.RemoteAddr().String() + "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: " + wire.Subprotocol + "\r\n\r\n"))
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: " + wire.Subprotocol + "\r\n" + more + "\r\n"))
 	answer, err := http.ReadResponse(c.r, nil)
-	if err != nil || answer.StatusCode != http.StatusSwitchingProtocols {
-		t.Fatalf("upgrade: %v, %v", answer, err)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return c
+	return c, answer
 }
 
 func (c *raw) bytes(p []byte) {
@@ -83,7 +93,14 @@ func (c *raw) read() (op byte, p []byte, err error) {
 		return 0, nil, err
 	}
 	n := int(head[1])
-	if n == 126 {
+	switch n {
+	case 127:
+		length := make([]byte, 8)
+		if _, err := io.ReadFull(c.r, length); err != nil {
+			return 0, nil, err
+		}
+		n = int(binary.BigEndian.Uint64(length))
+	case 126:
 		length := make([]byte, 2)
 		if _, err := io.ReadFull(c.r, length); err != nil {
 			return 0, nil, err

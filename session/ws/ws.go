@@ -1,14 +1,15 @@
 // Package ws carries a session over a WebSocket.
 //
-// A connection has three goroutines, and the handler returns only when all are
-// gone: the handler's own reads, always, so that pongs, cancel and configure are
-// never stuck behind media; one writes, everything; one pings.
+// A connection has two goroutines: one reads, always, so that pongs, cancel and
+// configure are never stuck behind media; one writes, everything. Wait waits for both.
 package ws
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -28,11 +29,21 @@ type Hub interface {
 	Watch(ctx context.Context, principal string, m wire.Watch) (*session.Attachment, error)
 }
 
+// Caller is who connects.
+type Caller struct {
+	Principal string // owns what he starts
+	Sees      string // whose sessions he may watch: Principal, or hub.Everyone
+	// Leave is called when the connection has ended; nil: nobody counts.
+	Leave func()
+	// May says why he may not start, feed or change a session (any more); nil: he may.
+	May func() error
+}
+
 // Config is what a Handler is made of. Zero times take the defaults.
 type Config struct {
 	Hub Hub
-	// Principal says who asks; an error is answered before the upgrade.
-	Principal func(*http.Request) (string, error)
+	// Caller says who asks. Who may not even watch must not get here.
+	Caller func(*http.Request) Caller
 	// Refuse answers a request that is not upgraded.
 	Refuse func(http.ResponseWriter, *http.Request, error)
 	// Origins are host patterns of pages that may connect beside the hub's own.
@@ -75,43 +86,92 @@ func New(c Config) *Handler {
 // knows nothing of connections that were upgraded.
 func (h *Handler) Wait() { h.conns.Wait() }
 
-// ServeHTTP upgrades the request and serves the connection until it ends.
+// ServeHTTP upgrades the request and takes the first message. The connection goes on
+// after it has returned, so that what net/http needs for a request is free again: that
+// is half of what a connection that only waits costs.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.conns.Add(1)
-	defer h.conns.Done()
-	principal, err := h.admit(r)
-	if err != nil {
-		h.cfg.Refuse(w, r, err)
+	c := h.open(w, r)
+	if c == nil {
+		h.conns.Done()
 		return
 	}
-	socket, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+	go func() {
+		defer h.conns.Done()
+		defer c.left()
+		c.serve()
+	}()
+}
+
+// open makes a connection that has a session; nil: it was refused.
+func (h *Handler) open(w http.ResponseWriter, r *http.Request) *conn {
+	if err := admit(r); err != nil {
+		h.cfg.Refuse(w, r, err)
+		return nil
+	}
+	pings := newBucket(pingRate, pingBurst)
+	socket, err := websocket.Accept(slim{w}, r, &websocket.AcceptOptions{
+		OnPingReceived: func(context.Context, []byte) bool {
+			time.Sleep(pings.take()) // in the reader: who pings too often is read more slowly
+			return true
+		},
 		Subprotocols: []string{wire.Subprotocol}, OriginPatterns: h.cfg.Origins,
 		CompressionMode: websocket.CompressionDisabled, // video does not shrink, and bombs would
 	})
 	if err != nil {
 		h.log.Debug("upgrade refused", "err", err) // Accept has answered
-		return
+		return nil
 	}
-	socket.SetReadLimit(h.cfg.Message)
-	c := newConn(h, socket, principal)
-	c.serve(r.Context())
+	c := newConn(h, socket, h.cfg.Caller(r))
+	if err := c.begin(r.Context()); err != nil {
+		c.close(asClosing(err))
+		c.left()
+		return nil
+	}
+	return c
+}
+
+// left counts a connection out.
+func (c *conn) left() {
+	if c.caller.Leave != nil {
+		c.caller.Leave()
+	}
+}
+
+// slim gives a connection smaller buffers than net/http does, whose requests come and go.
+type slim struct{ http.ResponseWriter }
+
+const (
+	readBuffer  = 512     // bytes: heads of frames; media is read past it
+	writeBuffer = 2 << 10 // bytes: most messages fit
+)
+
+// Hijack implements http.Hijacker.
+func (s slim) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(s.ResponseWriter).Hijack()
+	if err != nil || rw.Reader.Buffered() > 0 || rw.Writer.Buffered() > 0 {
+		return conn, rw, err
+	}
+	return conn, bufio.NewReadWriter(bufio.NewReaderSize(conn, readBuffer), bufio.NewWriterSize(conn, writeBuffer)), nil
 }
 
 // admit checks what must hold before the upgrade.
-func (h *Handler) admit(r *http.Request) (string, error) {
+func admit(r *http.Request) error {
 	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
-		return "", wire.Errorf(wire.BadMessage, "this is a WebSocket endpoint; connect with a WebSocket client and the subprotocol %q, or POST the video to /detect/video", wire.Subprotocol)
+		return wire.Errorf(wire.BadMessage, "this is a WebSocket endpoint; connect with a WebSocket client and the subprotocol %q, or POST the video to /detect/video", wire.Subprotocol)
 	}
 	var offered []string
 	for _, v := range r.Header.Values("Sec-WebSocket-Protocol") {
 		for p := range strings.SplitSeq(v, ",") {
-			offered = append(offered, strings.TrimSpace(p))
+			if p = strings.TrimSpace(p); !strings.HasPrefix(p, "bearer.") { // a token is not repeated
+				offered = append(offered, p)
+			}
 		}
 	}
 	if !slices.Contains(offered, wire.Subprotocol) {
-		return "", wire.Errorf(wire.BadMessage, "expected the WebSocket subprotocol %q, the client offers %q", wire.Subprotocol, offered)
+		return wire.Errorf(wire.BadMessage, "expected the WebSocket subprotocol %q, the client offers %q", wire.Subprotocol, offered)
 	}
-	return h.cfg.Principal(r)
+	return nil
 }
 
 // closing is why a connection ends: the code and reason of the close frame.
