@@ -19,6 +19,10 @@ func (h *Hub) openOutbox() error {
 	}
 	c := *h.cfg.Outbox
 	c.Source, c.Dir = deliveries{h}, filepath.Join(h.cfg.Dir, "outbox")
+	if !c.Pictures.Off() {
+		h.camera = newCamera(h, c.Pictures)
+		c.Camera = h.camera
+	}
 	box, err := outbox.New(c)
 	h.outbox = box
 	return err
@@ -32,7 +36,13 @@ func (h *Hub) runOutbox() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); h.outbox.Run(ctx) }()
-	h.stopOutbox = func() { cancel(); <-done }
+	h.stopOutbox = func() {
+		cancel()
+		<-done
+		if h.hasCamera() {
+			h.camera.close()
+		}
+	}
 }
 
 // Outbox delivers to the Annotations service; nil: nothing does.
@@ -108,9 +118,13 @@ func (d deliveries) Deliver(ctx context.Context, id string, offset uint64) error
 	}
 	h := d.hub
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	if e := h.sessions[id]; e != nil {
+	e := h.sessions[id]
+	if e != nil {
 		e.delivered = max(e.delivered, offset)
+	}
+	h.mu.Unlock()
+	if e != nil {
+		h.keepMedia(e)
 	}
 	return nil
 }

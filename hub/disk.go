@@ -48,7 +48,7 @@ func (d disk) full(used int64) bool {
 // usedLocked is how much media and timelines take, in bytes. h.mu is held.
 func (h *Hub) usedLocked() (sum int64) {
 	for _, e := range h.sessions {
-		sum += e.bytes
+		sum += e.bytes + e.media
 		if e.endedAt.IsZero() {
 			sum += e.Status().Received
 		}

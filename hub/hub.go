@@ -47,7 +47,9 @@ type Config struct {
 	OnResult func(wire.Timing)
 	// OnAppend is told how long each event took into the store; nil: nobody is.
 	OnAppend func(time.Duration)
-	Logger   *slog.Logger
+	// Clock tells the time for later processes; nil: the machine's.
+	Clock  func() session.Moment
+	Logger *slog.Logger
 }
 
 // Hub holds all sessions.
@@ -59,6 +61,7 @@ type Hub struct {
 	lock     *os.File
 	timeline *timeline.Log
 	outbox   *outbox.Outbox // nil: there is no Annotations service
+	camera   *camera        // nil: results are delivered without pictures
 	disk     disk
 	files    line
 	storage  storage
@@ -98,6 +101,7 @@ type entry struct {
 	endedAt   time.Time // zero: it runs
 	known     string    // its key in Hub.known
 	bytes     int64     // of its timeline, once it has ended
+	media     int64     // bytes of media that are kept for pictures, once it has ended
 	last      uint64    // offset of its end event, once it has ended
 	delivered uint64    // offset up to which its events were delivered or given up
 }
@@ -122,6 +126,9 @@ func New(c Config) (*Hub, error) {
 	h.closeOnce = sync.OnceValue(h.close)
 	if h.cfg.OnAppend == nil {
 		h.cfg.OnAppend = func(time.Duration) {}
+	}
+	if h.cfg.Clock == nil {
+		h.cfg.Clock = thisMoment
 	}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
@@ -259,7 +266,7 @@ func (h *Hub) create(ctx context.Context, principal string, o origin) (*entry, e
 func (h *Hub) record(ctx context.Context, principal string, o origin) (*owned, error) {
 	id := rand.Text()
 	o.Token = rand.Text()
-	meta := timeline.Meta{ID: id, Principal: principal, Epoch: rand.Text()[:8], Created: time.Now(), Start: o.encode()}
+	meta := timeline.Meta{ID: id, Principal: principal, Epoch: rand.Text()[:8], Created: h.cfg.Clock().Wall, Start: o.encode()}
 	if err := h.timeline.Store().Create(ctx, meta); err != nil {
 		return nil, storeError("create timeline", err)
 	}

@@ -42,6 +42,7 @@ func (h *Hub) own(ctx context.Context, meta timeline.Meta, o origin, sp *spool.S
 	if err != nil {
 		return nil, fmt.Errorf("own timeline: %w", err)
 	}
+	writer.Again = o.Start.Mode != wire.Live
 	e := h.entryOf(meta, o)
 	c := h.sessionConfig(meta, o)
 	c.Journal, c.Spool, c.Past = &journal{Writer: writer, hub: h, session: meta.ID, principal: meta.Principal}, sp, past
@@ -66,7 +67,7 @@ func (h *Hub) sessionConfig(meta timeline.Meta, o origin) session.Config {
 		turn = h.files.enter
 	}
 	return session.Config{
-		ID: meta.ID, Turn: turn, Principal: meta.Principal, Start: o.Start, Created: meta.Created, Inference: h.cfg.AI, Decoders: h.cfg.Decoders,
+		ID: meta.ID, Turn: turn, Principal: meta.Principal, Start: o.Start, Created: meta.Created, Clock: h.cfg.Clock, Inference: h.cfg.AI, Decoders: h.cfg.Decoders,
 		MaxBytes: h.limits.Bytes, Linger: h.limits.Linger, OnResult: h.cfg.OnResult, Logger: h.log.With("session", meta.ID),
 	}
 }
@@ -85,7 +86,11 @@ func (o *owned) live() {
 		}
 		return
 	}
-	if err := errors.Join(o.spool.Close(), o.spool.Remove()); err != nil {
+	err = o.spool.Close()
+	if !h.hasCamera() {
+		err = errors.Join(err, o.spool.Remove())
+	}
+	if err != nil {
 		h.log.Warn("the media was not removed", "session", o.ID(), "err", err)
 	}
 	st := o.Status()
@@ -106,6 +111,7 @@ func (h *Hub) keep(e *entry, at time.Time) {
 	if err != nil {
 		h.log.Warn("an ended session's size is not known", "session", e.ID(), "err", err)
 	}
+	defer h.keepMedia(e)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	e.endedAt, e.known, e.bytes, e.last, e.delivered = at, known, st.Bytes, st.Offset, max(e.delivered, st.Delivered)
@@ -122,7 +128,7 @@ func (h *Hub) lines(id string) func(ctx context.Context, after uint64, limit int
 		recs, err := h.timeline.Store().Read(ctx, id, after, limit)
 		lines := make([]session.Line, len(recs))
 		for i, r := range recs {
-			lines[i] = session.Line(r)
+			lines[i] = session.Line{Event: r.Event, Replay: r.Replay}
 		}
 		return lines, err
 	}

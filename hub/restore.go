@@ -93,7 +93,7 @@ func (h *Hub) giveUp(ctx context.Context, st timeline.Status, o origin) error {
 		Outcome: wire.Failed, Code: wire.Internal, Bytes: st.Input.Bytes, Accounting: session.NoFrames(),
 		Message: "the hub was restarted and what it kept of this session is damaged; results so far are kept",
 	}
-	line := session.EndLine(&end, st.Offset+1)
+	line := session.EndLine(&end, st.Offset+1, h.cfg.Clock())
 	if err := w.Append(ctx, st.Offset, line.Event, line.Replay); err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ func (h *Hub) removeOrphans() error {
 		id := strings.TrimSuffix(f.Name(), ".media")
 		h.mu.Lock()
 		e := h.sessions[id]
-		wanted := e != nil && e.endedAt.IsZero()
+		wanted := e != nil && (e.endedAt.IsZero() || e.media > 0)
 		h.mu.Unlock()
 		if wanted {
 			continue

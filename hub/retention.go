@@ -81,6 +81,7 @@ func (h *Hub) forget(e *entry) {
 		delete(h.known, e.known)
 	}
 	h.mu.Unlock()
+	h.dropMedia(e)
 	if err := h.timeline.Delete(context.Background(), e.ID()); err != nil {
 		h.log.Warn("the timeline was not deleted", "session", e.ID(), "err", err)
 	}

@@ -130,12 +130,13 @@ func (p *Past) settings(m *infer.Model) (settings, error) {
 }
 
 // EndLine is an end event for a session that cannot write it itself.
-func EndLine(end *wire.End, offset uint64) Line {
-	return Line{Event: end.Event(offset), Replay: endReplay(time.Now())}
+func EndLine(end *wire.End, offset uint64, at Moment) Line {
+	return Line{Event: end.Event(offset), Replay: endReplay(at)}
 }
 
 // NewEnded gives a session that ended in an earlier life, from its last line: it can
-// be looked at, and its timeline read. Run must not be called.
+// be looked at, and its timeline read. Run must not be called. The time is that of the
+// end, as this process's clock counts.
 func NewEnded(c Config, last Line) (*Session, time.Time, error) {
 	end := new(wire.End)
 	if err := json.Unmarshal(last.Message, end); err != nil {
@@ -147,11 +148,11 @@ func NewEnded(c Config, last Line) (*Session, time.Time, error) {
 	s.recognised()
 	s.stop()
 	close(s.done)
-	at := endedAt(last.Replay)
-	if at.IsZero() {
-		at = s.created
+	at, ok := endedAt(last.Replay)
+	if !ok {
+		at.Wall = s.created
 	}
-	return s, at, nil
+	return s, time.Now().Add(-c.now().Age(at)), nil
 }
 
 // received is how many bytes of the media have come.

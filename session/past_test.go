@@ -60,7 +60,7 @@ func (l *lives) next() *rig {
 		recs, err := l.store.Read(ctx, "s", after, limit)
 		lines := make([]session.Line, len(recs))
 		for i, r := range recs {
-			lines[i] = session.Line(r)
+			lines[i] = session.Line{Event: r.Event, Replay: r.Replay}
 		}
 		return lines, err
 	})
@@ -236,7 +236,7 @@ func TestReplaysOfFormerFormsAreUnderstood(t *testing.T) {
 			p, err := session.Recall(t.Context(), uint64(len(recs)), func(_ context.Context, after uint64, limit int) ([]session.Line, error) {
 				lines := make([]session.Line, limit)
 				for i, rec := range recs[after : after+uint64(limit)] {
-					lines[i] = session.Line(rec)
+					lines[i] = session.Line{Event: rec.Event, Replay: rec.Replay}
 					lines[i].Replay = change(lines[i].Replay)
 				}
 				return lines, nil

@@ -3,7 +3,6 @@ package session
 import (
 	"encoding/binary"
 	"errors"
-	"time"
 
 	"detections/media"
 )
@@ -80,18 +79,4 @@ func (r *replay) parse(b []byte) error {
 	}
 	r.count.decode = r.at.Stats
 	return nil
-}
-
-// endReplay is what is kept beside the end event: when it was.
-func endReplay(at time.Time) []byte {
-	return binary.AppendVarint([]byte{endForm}, at.UnixMilli())
-}
-
-// endedAt is the opposite of endReplay; zero if it is not there.
-func endedAt(b []byte) time.Time {
-	if len(b) < 2 || b[0] != endForm {
-		return time.Time{}
-	}
-	ms, _ := binary.Varint(b[1:])
-	return time.UnixMilli(ms)
 }

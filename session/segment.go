@@ -112,11 +112,11 @@ func (s *Session) enterSegment(seg segment) {
 		return
 	}
 	s.first, s.before, s.point = s.nextIndex(), s.count.decode, point{}
-	m := &wire.Segment{Reason: seg.reason, Frame: s.first, Missed: map[string]int64{dropNames[notRecorded]: s.lost}}
+	m := &wire.Segment{Reason: seg.reason, Frame: s.first, Bytes: seg.base, Missed: map[string]int64{dropNames[notRecorded]: s.lost}}
 	s.lost = 0
 	if n := len(s.queue); n > 0 && s.queue[n-1].segment != nil {
 		// There was nothing in the one before. So what waits behind a frame is bounded.
-		s.queue[n-1].segment.Frame = m.Frame
+		s.queue[n-1].segment.Frame, s.queue[n-1].segment.Bytes = m.Frame, m.Bytes
 		return
 	}
 	s.queue = append(s.queue, &entry{segment: m})

@@ -78,6 +78,8 @@ type Config struct {
 	Past *Past
 	// Created is when the session began its first life; zero: now.
 	Created time.Time
+	// Clock tells the time for later processes; nil: by the wall clock alone.
+	Clock func() Moment
 	// MaxBytes bounds the input.
 	MaxBytes int64
 	// Linger is how long the session waits for a feeder to come back before its input counts as cut off.
@@ -184,7 +186,7 @@ func (s *Session) Run() error {
 		return err
 	}
 	end := s.conclude(err, acks)
-	err = s.append(&end, endReplay(time.Now()))
+	err = s.append(&end, endReplay(s.cfg.now()))
 	s.setState(wire.Ended)
 	s.markReady()
 	return err

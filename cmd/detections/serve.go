@@ -82,11 +82,14 @@ func serve(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 	d := &doors{listener: listener, server: newServer(p.face, log), served: make(chan error, 1)}
 	go func() { d.served <- d.server.Serve(listener) }()
 	log.Info("serving", "url", "http://"+listener.Addr().String(), "data", s.data, "version", version)
+	watched := supervise(func() { p.hub.Stats() }, log)
+	defer watched.end()
 	select {
 	case err := <-d.served:
 		return fmt.Errorf("serve: %w", err)
 	case <-ctx.Done():
 	}
+	watched.stopping()
 	stop() // a second signal ends the program at once
 	log.Info("stopping", "why", context.Cause(ctx).Error(), "sessions", p.hub.Running())
 	if errors.Is(context.Cause(ctx), errTakenOver) {

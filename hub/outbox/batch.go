@@ -30,9 +30,9 @@ const overhead = 128
 
 // batch is what one request delivers.
 type batch struct {
-	events []wire.Event // to be delivered
-	bytes  int          // of them, about
-	next   uint64       // the cursor when they are
+	events []item // to be delivered
+	bytes  int    // of them, about
+	next   uint64 // the cursor when they are
 }
 
 // wanted says whether an event is delivered at all.
@@ -50,12 +50,18 @@ func (o *Outbox) collect(ctx context.Context, s *session, limit int) (batch, err
 		}
 		for _, e := range events {
 			if o.wanted(e) {
-				size := len(e.Message) + overhead
-				if len(b.events) == limit || len(b.events) > 0 && b.bytes+size > o.cfg.Bytes {
+				if len(b.events) == limit {
 					return b, nil
 				}
-				b.events = append(b.events, e)
-				b.bytes += size
+				one, err := o.picture(ctx, s, e)
+				if err != nil && len(b.events) == 0 {
+					return b, fmt.Errorf("picture of event %d: %w", e.Offset, err)
+				}
+				if err != nil || len(b.events) > 0 && b.bytes+one.size() > o.cfg.Bytes {
+					return b, nil
+				}
+				b.events = append(b.events, one)
+				b.bytes += one.size()
 			}
 			b.next = e.Offset
 		}
@@ -76,7 +82,7 @@ func key(s *Session, offset uint64) string {
 
 // name is the Idempotency-Key of a request: the same for the same events. One event's
 // is its key.
-func name(s *Session, events []wire.Event) string {
+func name(s *Session, events []item) string {
 	first, last := events[0].Offset, events[len(events)-1].Offset
 	if first == last {
 		return key(s, first)
@@ -85,17 +91,21 @@ func name(s *Session, events []wire.Event) string {
 }
 
 // encode gives the body of the request that delivers events. An event is what every
-// door shows of it, with its key in front.
-func encode(s *Session, events []wire.Event) []byte {
+// door shows of it, with its key in front and its picture at the end.
+func encode(s *Session, events []item) []byte {
 	r := request{
 		Session: s.ID, Epoch: s.Epoch, Principal: s.Principal,
 		MediaID: s.MediaID, MediaName: s.MediaName, MediaSHA256: s.MediaSHA256,
 	}
 	for _, e := range events {
 		one := append([]byte(`{"key":`), wire.Encode(key(s, e.Offset))...)
-		r.Events = append(r.Events, append(append(one, ','), e.Message[1:]...))
+		one = append(append(one, ','), e.Message[1:]...)
+		if e.picture != nil {
+			one = append(append(append(one[:len(one)-1], `,"picture":`...), e.picture...), '}')
+		}
+		r.Events = append(r.Events, one)
 		if e.Type == wire.TypeEnd && r.MediaSHA256 == "" {
-			r.MediaSHA256 = sha256Of(e)
+			r.MediaSHA256 = sha256Of(e.Event)
 		}
 	}
 	return wire.Encode(r)

@@ -38,6 +38,10 @@ type Config struct {
 	// Results says which events are delivered: wire.NonEmpty (the default) those of
 	// frames with something in them and the end, wire.All every one.
 	Results wire.Results
+	// Pictures says which events have a picture of their frame.
+	Pictures PictureRule
+	// Camera takes the pictures that Pictures wants; nil: there are none.
+	Camera Camera
 	// Senders is how many requests may be under way at once; default 4.
 	Senders int
 	// Batch and Bytes are the most events and bytes of events in one request, but one
@@ -70,7 +74,7 @@ type Outbox struct {
 	breaker *breaker
 	replay  sync.Mutex // one Retry or Drop at a time
 
-	sent, retried, parked atomic.Uint64
+	sent, retried, parked, unpictured atomic.Uint64
 
 	mu       sync.Mutex
 	work     sync.Cond // ready has something, or idle, or closed

@@ -12,6 +12,8 @@ type session struct {
 	failures int      // in a row
 	doubts   int      // doubtful answers in a row
 	scanned  uint64   // events passed since the cursor was last saved
+	blurs    int      // how often the picture of the next event could not be taken
+	blurred  uint64   // the event that goes without its picture
 
 	// Guarded by Outbox.mu; cursor may be read without by the sender whose turn it is.
 	where  place

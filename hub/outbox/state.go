@@ -29,6 +29,8 @@ type State struct {
 	Sent    uint64 `json:"sent"`
 	Retried uint64 `json:"retried"`
 	Refused uint64 `json:"refused"`
+	// Unpictured events were to have a picture, and were delivered without.
+	Unpictured uint64 `json:"unpictured"`
 	// Letters are the dead letters, at most Limit.
 	Letters int `json:"letters"`
 	Limit   int `json:"limit"`
@@ -41,7 +43,8 @@ type State struct {
 func (o *Outbox) State() State {
 	st := State{
 		URL: o.cfg.Service.URL(), Sent: o.sent.Load(), Retried: o.retried.Load(), Refused: o.parked.Load(),
-		Letters: o.letters.count(), Limit: o.cfg.Letters,
+		Unpictured: o.unpictured.Load(),
+		Letters:    o.letters.count(), Limit: o.cfg.Letters,
 	}
 	var retry, oldest time.Time
 	if st.Breaker, retry = o.breaker.state(); !retry.IsZero() {

@@ -168,10 +168,10 @@ func (o *Outbox) settle(ctx context.Context, s *session, b batch, an answer) tur
 }
 
 // park makes a dead letter of an event.
-func (o *Outbox) park(s *session, e wire.Event, r result) error {
+func (o *Outbox) park(s *session, e item, r result) error {
 	one := Letter{
 		Key: r.Key, Session: s.id, Principal: s.info.Principal, Offset: e.Offset,
-		Status: r.Status, Reason: r.Error, At: time.Now().UTC(), Request: encode(s.info, []wire.Event{e}),
+		Status: r.Status, Reason: r.Error, At: time.Now().UTC(), Request: encode(s.info, []item{e}),
 	}
 	if err := o.letters.put(one); err != nil {
 		return err

@@ -48,6 +48,10 @@ func (l *Log) Store() Store { return l.store }
 
 // Writer appends to one session's timeline as its owner.
 type Writer struct {
+	// Again says that results which a power cut takes are made again, as those of a file
+	// are: they need not be synced as soon. It is set before the first of them.
+	Again bool
+
 	log  *Log
 	id   string
 	term uint64
@@ -69,7 +73,7 @@ func (l *Log) Acquire(ctx context.Context, id string) (*Writer, Status, error) {
 
 // Append puts one event and what its replay needs after the event with offset after.
 func (w *Writer) Append(ctx context.Context, after uint64, e wire.Event, replay []byte) error {
-	if err := w.log.store.Append(ctx, w.id, w.term, after, Record{Event: e, Replay: replay}); err != nil {
+	if err := w.log.store.Append(ctx, w.id, w.term, after, Record{Event: e, Replay: replay, Again: w.Again && e.Type == wire.TypeDetections}); err != nil {
 		return err
 	}
 	w.tail.push(e)
@@ -107,6 +111,7 @@ type Reader struct {
 	id     string
 	tail   *tail
 	offset uint64 // of the last event returned
+	used   Scratch
 	once   sync.Once
 }
 
@@ -122,13 +127,15 @@ func (l *Log) Follow(ctx context.Context, id string, after uint64) (*Reader, err
 	return &Reader{log: l, id: id, tail: t, offset: after}, nil
 }
 
-// Poll returns the next events without waiting, at most readBatch of them. If
-// there are none yet, changed is closed when there may be some. After the end
+// Poll returns the next events without waiting, at most readBatch of them, valid until
+// it is called again. If there are none yet, changed is closed when there may be some. After the end
 // event the error is io.EOF.
 func (r *Reader) Poll(ctx context.Context) (events []wire.Event, changed <-chan struct{}, err error) {
 	events, behind, changed, err := r.tail.since(r.offset)
 	if behind {
 		events, err = r.fromStore(ctx)
+	} else if r.used.bytes != nil {
+		r.used = Scratch{} // it is near the tail now
 	}
 	if len(events) > 0 {
 		r.offset = events[len(events)-1].Offset
@@ -140,12 +147,18 @@ func (r *Reader) Poll(ctx context.Context) (events []wire.Event, changed <-chan 
 // for as long as it takes; between batches it lets those go first who are near the tail.
 func (r *Reader) fromStore(ctx context.Context) ([]wire.Event, error) {
 	runtime.Gosched()
-	recs, err := r.log.store.Read(ctx, r.id, r.offset, readBatch)
-	events := make([]wire.Event, len(recs))
-	for i, rec := range recs {
-		events[i] = rec.Event
+	read := r.log.store.Read
+	if s, ok := r.log.store.(Rereader); ok {
+		read = func(ctx context.Context, id string, after uint64, limit int) ([]Record, error) {
+			return s.ReadInto(ctx, id, after, limit, &r.used)
+		}
 	}
-	return events, err
+	recs, err := read(ctx, r.id, r.offset, readBatch)
+	r.used.events = r.used.events[:0]
+	for _, rec := range recs {
+		r.used.events = append(r.used.events, rec.Event)
+	}
+	return r.used.events, err
 }
 
 // Close lets go of the timeline.

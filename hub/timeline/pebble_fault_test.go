@@ -120,6 +120,52 @@ func TestWithIntervalAPowerCutLosesNoMoreThanTheInterval(t *testing.T) {
 	})
 }
 
+// What is made again after a power cut waits longer, unless something else is synced.
+func TestWithIntervalRecordsThatAreMadeAgainWaitLonger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Interval)
+		r.begin("a")
+		r.begin("b")
+		again := func(after uint64) {
+			t.Helper()
+			err := r.Append(t.Context(), "a", 1, after, Record{Again: true, Event: wire.Event{Offset: after + 1, Type: wire.TypeDetections, Message: []byte("{}")}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		stored := func(want uint64) {
+			t.Helper()
+			synctest.Wait()
+			after := &rig{t: t, mem: r.crash(0, 1), faults: &faults{}}
+			after.open()
+			if st, err := after.Status(t.Context(), "a"); err != nil || st.Offset != want {
+				t.Errorf("a power cut leaves %d records, not %d: %v", st.Offset, want, err)
+			}
+			_ = after.Close()
+		}
+		again(0)
+		time.Sleep(99 * time.Millisecond)
+		stored(0)
+		time.Sleep(2 * time.Millisecond)
+		stored(1)
+		again(1)
+		time.Sleep(5 * time.Millisecond)
+		if err := r.add("b", 0, 100); err != nil { // it cannot wait, and they share the log
+			t.Fatal(err)
+		}
+		again(2)
+		time.Sleep(11 * time.Millisecond)
+		stored(3)
+		again(3)
+		if err := r.Commit(t.Context(), "a", 1, Input{Bytes: 7}); err != nil {
+			t.Fatal(err)
+		}
+		stored(4)
+		_ = r.Close()
+	})
+}
+
 func TestWithIntervalALogThatIsFollowedByAnotherIsSynced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Interval)

@@ -38,19 +38,44 @@ type files struct {
 	log    *slog.Logger
 	closed chan struct{} // no more waiting
 
-	armed   atomic.Bool // false while opening: errors go to the caller of OpenPebble
-	failed  atomic.Pointer[error]
-	unsound atomic.Int64  // until when no table is written, in Unix nanoseconds
-	dirty   chan struct{} // holds one value when something may need a sync
+	armed    atomic.Bool // false while opening: errors go to the caller of OpenPebble
+	failed   atomic.Pointer[error]
+	begun    time.Time
+	unsound  atomic.Int64 // until when no table is written, in ns after begun
+	later    *time.Timer  // of the next sync, with Sync Interval
+	due      atomic.Int64 // when later ends, in ns after begun; 0: it does not run
+	interval time.Duration
 
 	mu      sync.Mutex
 	current *logFile // the log that is written, guarded by mu
 }
 
-func newFiles(inner vfs.FS, dir string, always bool, log *slog.Logger) *files {
-	return &files{
-		FS: inner, logDir: filepath.Clean(dir), always: always, log: log,
-		closed: make(chan struct{}), dirty: make(chan struct{}, 1),
+func newFiles(inner vfs.FS, dir string, o Options) *files {
+	f := &files{
+		FS: inner, logDir: filepath.Clean(dir), always: o.Sync == Always, log: o.Logger,
+		closed: make(chan struct{}), begun: time.Now(), interval: o.Interval, later: time.NewTimer(o.Interval),
+	}
+	f.later.Stop()
+	return f
+}
+
+// syncWithin lets the next sync be so many intervals away, or sooner. Waking somebody
+// who would then wait would cost as much as an append.
+func (f *files) syncWithin(intervals int) {
+	if f.always {
+		return
+	}
+	wait := time.Duration(intervals) * f.interval
+	due := int64(time.Since(f.begun) + wait)
+	for {
+		planned := f.due.Load()
+		if planned != 0 && planned <= due {
+			return
+		}
+		if f.due.CompareAndSwap(planned, due) {
+			f.later.Reset(wait)
+			return
+		}
 	}
 }
 
@@ -154,14 +179,14 @@ func (f *files) met(name string, err error) error {
 		f.fail(err)
 		<-f.closed
 	default:
-		f.unsound.Store(time.Now().Add(retryTable).UnixNano())
+		f.unsound.Store(int64(time.Since(f.begun) + retryTable))
 	}
 	return err
 }
 
 // pause waits until tables may be written again.
 func (f *files) pause() {
-	wait := time.Until(time.Unix(0, f.unsound.Load()))
+	wait := time.Duration(f.unsound.Load()) - time.Since(f.begun)
 	if wait <= 0 || !f.armed.Load() {
 		return
 	}
@@ -207,11 +232,7 @@ func (l *logFile) SyncData() error {
 		l.sync()
 		return nil
 	}
-	select {
-	case l.files.dirty <- struct{}{}:
-	default: // it is known
-	}
-	return nil
+	return nil // who appends says when
 }
 
 // SyncTo implements vfs.File.

@@ -34,7 +34,7 @@ func OpenPebble(dir string, o Options) (*Pebble, error) {
 		sessions: map[string]*pebbleSession{},
 	}
 	logs := disk.PathJoin(dir, logFolder)
-	p.files = newFiles(vfs.OnDiskFull(disk, p.onFull), logs, o.Sync == Always, o.Logger)
+	p.files = newFiles(vfs.OnDiskFull(disk, p.onFull), logs, o)
 	var err error
 	if p.db, err = pebble.Open(dir, p.settings(disk)); err != nil {
 		return nil, fmt.Errorf("open timeline store: %w", err)
@@ -49,7 +49,7 @@ func OpenPebble(dir string, o Options) (*Pebble, error) {
 	p.files.armed.Store(true)
 	p.wg.Go(p.keepRoom)
 	if o.Sync == Interval {
-		p.wg.Go(func() { p.keepSynced(o.Interval) })
+		p.wg.Go(p.keepSynced)
 	}
 	return p, nil
 }
@@ -161,19 +161,16 @@ func (p *Pebble) keepRoom() {
 }
 
 // keepSynced syncs what was appended, some time later.
-func (p *Pebble) keepSynced(interval time.Duration) {
+func (p *Pebble) keepSynced() {
 	for {
 		select {
 		case <-p.done:
+			p.files.later.Stop()
 			return
-		case <-p.files.dirty:
+		case <-p.files.later.C:
 		}
-		select {
-		case <-p.done:
-			return
-		case <-time.After(interval):
-		}
-		_ = p.files.sync() // an error is kept, and met by the next append
+		p.files.due.Store(0) // what is appended from now on is synced another time
+		_ = p.files.sync()   // an error is kept, and met by the next append
 	}
 }
 

@@ -72,7 +72,13 @@ func (p *Pebble) Acquire(_ context.Context, id string) (Status, error) {
 
 // Append implements Store. ErrFull, ErrStorage.
 func (p *Pebble) Append(_ context.Context, id string, term, after uint64, recs ...Record) error {
-	_, err := p.change(id, asAppends, func(_ *pebbleSession, st *Status, b *pebble.Batch) error {
+	how := again
+	for i := range recs {
+		if !recs[i].Again {
+			how = asAppends
+		}
+	}
+	_, err := p.change(id, how, func(_ *pebbleSession, st *Status, b *pebble.Batch) error {
 		if err := checkAppend(st, term, after, recs); err != nil {
 			return err
 		}
@@ -157,7 +163,12 @@ func (p *Pebble) Deliver(_ context.Context, id string, offset uint64) error {
 }
 
 // Read implements Store.
-func (p *Pebble) Read(_ context.Context, id string, after uint64, limit int) ([]Record, error) {
+func (p *Pebble) Read(ctx context.Context, id string, after uint64, limit int) ([]Record, error) {
+	return p.ReadInto(ctx, id, after, limit, &Scratch{})
+}
+
+// ReadInto implements Rereader.
+func (p *Pebble) ReadInto(_ context.Context, id string, after uint64, limit int, s *Scratch) ([]Record, error) {
 	leave, err := p.enter()
 	if err != nil {
 		return nil, err
@@ -176,7 +187,7 @@ func (p *Pebble) Read(_ context.Context, id string, after uint64, limit int) ([]
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrStorage, err)
 	}
-	recs, err := collect(it, after, to)
+	recs, err := collect(it, after, to, s)
 	if err = errors.Join(err, it.Close()); err == nil {
 		return recs, nil
 	}
@@ -186,10 +197,14 @@ func (p *Pebble) Read(_ context.Context, id string, after uint64, limit int) ([]
 	return nil, fmt.Errorf("%w: session %s: %w", ErrStorage, id, err)
 }
 
-// collect reads the records after an offset. They share memory, a chunk for many.
-func collect(it *pebble.Iterator, after, to uint64) ([]Record, error) {
-	recs := make([]Record, 0, to-after)
-	var chunk []byte
+// collect reads the records after an offset. They share memory, a chunk for many: the
+// first and the last of them are those of the scratch.
+func collect(it *pebble.Iterator, after, to uint64, s *Scratch) ([]Record, error) {
+	recs, chunk := s.recs[:0], s.bytes[:0]
+	if uint64(cap(recs)) < to-after {
+		recs = make([]Record, 0, to-after)
+	}
+	defer func() { s.recs, s.bytes = recs, chunk }()
 	for it.First(); it.Valid(); it.Next() {
 		v, err := it.ValueAndErr()
 		if err != nil {
@@ -200,7 +215,7 @@ func collect(it *pebble.Iterator, after, to uint64) ([]Record, error) {
 			return nil, fmt.Errorf("record %d: %w: %d follows", after, errCorrupt, binary.BigEndian.Uint64(k[len(k)-8:]))
 		}
 		if cap(chunk)-len(chunk) < len(v) {
-			chunk = make([]byte, 0, max(readChunk, len(v)))
+			chunk = make([]byte, 0, max(readChunk, 2*cap(chunk), len(v)))
 		}
 		n := len(chunk)
 		chunk = append(chunk, v...)

@@ -32,6 +32,9 @@ var (
 type Record struct {
 	wire.Event
 	Replay []byte
+	// Again says that a power cut may take the record, because it is made again then:
+	// it is not stored.
+	Again bool
 }
 
 // Meta describes a session; it never changes.
@@ -67,6 +70,22 @@ type Input struct {
 // Less says whether it takes back something of what was committed before.
 func (in Input) Less(before Input) bool {
 	return in.Bytes < before.Bytes || before.Final && in != before
+}
+
+// Scratch is memory that one reading leaves to the next of the same reader, so that one
+// that comes from far behind leaves no garbage: collecting that took a core from those
+// near the tail.
+type Scratch struct {
+	recs   []Record
+	bytes  []byte
+	events []wire.Event
+}
+
+// Rereader is a Store that can read into memory that is used again.
+type Rereader interface {
+	// ReadInto is Store.Read, but what it returns is valid until the next call with the
+	// same scratch.
+	ReadInto(ctx context.Context, id string, after uint64, limit int, s *Scratch) ([]Record, error)
 }
 
 // Store keeps timelines. All methods may be called from any goroutine. What a

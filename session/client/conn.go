@@ -105,7 +105,11 @@ func (c *conn) begin(ctx context.Context) error {
 		if n := s.start.Media.Size; n > 0 {
 			size = min(size, n)
 		}
-		s.buffer = newBuffer(size, started.Bytes)
+		var live *outline
+		if s.start.Mode == wire.Live {
+			live = newOutline(s.start.Media.Container)
+		}
+		s.buffer = newBuffer(size, started.Bytes, live)
 	}
 	if c.turn, err = s.buffer.take(started.Bytes, limits.Window, min(piece, limits.Message)); err != nil {
 		return wire.Errorf(wire.UploadIncomplete, "%s", err)

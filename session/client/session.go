@@ -221,7 +221,10 @@ func (s *Session) read() {
 	if s.started.Known {
 		return // nobody needs it
 	}
-	err := s.skip(s.started.Bytes)
+	var err error
+	if s.start.Mode != wire.Live { // what is live begins anew
+		err = s.skip(s.started.Bytes)
+	}
 	switch {
 	case err == nil:
 		err = s.buffer.fill(s.media)

@@ -12,11 +12,13 @@
 //
 // A video that begins with anything else is not supported. Picture n lies 40 ms
 // after the one before it and shows what an infertest.Pool puts into frame n, so
-// that infertest.Check knows its result. With [Config.Unit] a unit is so many bytes
+// that infertest.Check knows its result; other views than that of the fake network are of one
+// shade of grey, [Shade]. With [Config.Unit] a unit is so many bytes
 // long, of which only the first counts.
 package sessiontest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -312,9 +314,18 @@ func (d *decoder) end() (o media.Output, ready bool, err error) {
 	return o, false, io.EOF
 }
 
+// Shade is what any other view than the network's is filled with. It tells frames
+// apart, and inputs that begin at another byte.
+func Shade(base, index int64) byte { return byte(20 + 13*(index+base)%220) }
+
 // frame makes the next frame. d.mu is held.
 func (d *decoder) frame(index int64, key bool) *media.Frame {
 	pixels := d.owner.Frames.Frame(index)
+	if v := d.job.Views[0]; v != infertest.Model().Input.View() {
+		info := pixels.FrameInfo
+		pixels.Release()
+		pixels = d.owner.Frames.Picture(info, v, bytes.Repeat([]byte{Shade(d.job.Base, index)}, v.Size()))
+	}
 	f := media.NewFrame(func() {
 		pixels.Release()
 		d.mu.Lock()

@@ -162,6 +162,8 @@ type Segment struct {
 	Reason SegmentReason `json:"reason"`
 	// Frame is the index of the first frame after the interruption.
 	Frame int64 `json:"frame"`
+	// Bytes is where its input begins, among all bytes of the session.
+	Bytes int64 `json:"bytes"`
 	// Missed are frames of before that have no result because of the interruption, as
 	// far as they are known, by their reason in Accounting.Dropped.
 	Missed map[string]int64 `json:"missed"`

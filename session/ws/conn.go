@@ -28,7 +28,8 @@ type conn struct {
 
 	buffer  []byte // owned by the reader
 	results resultsFilter
-	heard   atomic.Int64 // Unix time in ns of the last bytes from the client
+	begun   time.Time
+	heard   atomic.Int64 // the last bytes from the client, in ns after begun
 }
 
 // replyBuffer bounds the replies that wait for the writer. A client that makes the
@@ -41,7 +42,7 @@ const chunk = 16 << 10
 
 func newConn(h *Handler, s *websocket.Conn, principal string) *conn {
 	return &conn{
-		h: h, socket: s, principal: principal, buffer: make([]byte, chunk),
+		h: h, socket: s, principal: principal, buffer: make([]byte, chunk), begun: time.Now(),
 		replies: make(chan []byte, replyBuffer), readEnded: make(chan error, 1), done: make(chan struct{}),
 	}
 }
@@ -140,7 +141,7 @@ func (c *conn) read() error {
 		if err != nil {
 			return err
 		}
-		c.heard.Store(time.Now().UnixNano())
+		c.heard.Store(int64(time.Since(c.begun)))
 		if kind == websocket.MessageBinary {
 			err = c.media(r)
 		} else {
@@ -179,7 +180,7 @@ func (c *conn) media(r io.Reader) error {
 			// The client sends them again after resume.
 			return err
 		}
-		c.heard.Store(time.Now().UnixNano())
+		c.heard.Store(int64(time.Since(c.begun)))
 		if err := c.feed(c.buffer[:n]); err != nil {
 			return err
 		}
@@ -296,7 +297,7 @@ func (c *conn) heartbeat(ctx context.Context) {
 		}
 		ping, cancel := context.WithTimeout(ctx, 2*beat)
 		err := c.socket.Ping(ping)
-		silent := time.Since(time.Unix(0, c.heard.Load())) >= 2*beat
+		silent := time.Since(c.begun)-time.Duration(c.heard.Load()) >= 2*beat
 		lost := err != nil && ping.Err() != nil && ctx.Err() == nil && silent
 		cancel()
 		if lost {

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"image/jpeg"
 	"io"
 	"maps"
 	"mime"
@@ -50,8 +51,15 @@ type Event struct {
 	Type         string
 	MediaID      string
 	MediaSHA256  string
-	Body         string // the event itself
-	Times        int    // how often it was delivered
+	Picture      *Picture // nil: none
+	Body         string   // the event itself
+	Times        int      // how often it was delivered
+}
+
+// Picture is an event's picture.
+type Picture struct {
+	Width, Height int
+	JPEG          []byte
 }
 
 // Service is the service. Set its fields before it is used.
@@ -264,6 +272,12 @@ func read(h http.Header, body []byte) (request, []Event, error) {
 		e := Event{Session: req.Session, MediaID: req.MediaID, MediaSHA256: req.MediaSHA256, Body: string(body)}
 		if err := json.Unmarshal(body, &e); err != nil {
 			return req, nil, err
+		}
+		if p := e.Picture; p != nil {
+			img, err := jpeg.DecodeConfig(bytes.NewReader(p.JPEG))
+			if err != nil || img.Width != p.Width || img.Height != p.Height {
+				return req, nil, fmt.Errorf("event %d has a picture of %d×%d that is %+v: %w", i, p.Width, p.Height, img, err)
+			}
 		}
 		if e.Key == "" || e.Offset == 0 || i > 0 && e.Offset <= events[i-1].Offset {
 			return req, nil, fmt.Errorf("event %d of the request has key %q and offset %d", i, e.Key, e.Offset)

@@ -1,0 +1,36 @@
+package web_test
+
+import (
+	"io"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestMonitoringKnowsTheMetrics: alert rules and the dashboard ask for nothing that the
+// hub does not have.
+func TestMonitoringKnowsTheMetrics(t *testing.T) {
+	t.Parallel()
+	s := newHouse(t, options{outbox: &letterBox{}})
+	s.do("POST", "/detect", strings.NewReader(""))
+	text, err := io.ReadAll(s.get("/metrics").Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"alerts.yml", "dashboard.json"} {
+		b, err := os.ReadFile("../deploy/monitoring/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names := regexp.MustCompile(`\bdetections_[a-z_]+`).FindAllString(string(b), -1)
+		if len(names) < 8 {
+			t.Errorf("%s: metrics %v", file, names)
+		}
+		for _, n := range names {
+			if !regexp.MustCompile(`(?m)^` + n + `[{ ]`).Match(text) {
+				t.Errorf("%s asks for %s", file, n)
+			}
+		}
+	}
+}
