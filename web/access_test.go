@@ -338,8 +338,13 @@ func TestTokensComeByHeaderOrSubprotocol(t *testing.T) {
 		header, protocol string
 		ok               bool
 	}{
-		{good, "", true}, {"", good, true}, {"sam stream", "", true}, {"", g.keys["sam stream"], true},
-		{"", "", false}, {good, good, false}, {"", good + "x", false},
+		{good, "", true},
+		{"", good, true},
+		{"sam stream", "", true},
+		{"", g.keys["sam stream"], true},
+		{"", "", false},
+		{good, good, false},
+		{"", good + "x", false},
 	} {
 		var more []string
 		if c.protocol != "" {
