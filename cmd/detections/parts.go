@@ -9,6 +9,7 @@ import (
 	"detections/hub"
 	"detections/hub/timeline"
 	"detections/media/worker"
+	"detections/session/rtc"
 	"detections/web"
 	"detections/web/auth"
 )
@@ -19,6 +20,7 @@ type parts struct {
 	decoders *worker.Pool
 	ai       *hub.AI
 	hub      *hub.Hub
+	rtc      *rtc.Server // nil: no WebRTC
 	face     *web.Server
 	metrics  *web.Metrics
 	auth     *auth.Authenticator // nil: off
@@ -48,7 +50,10 @@ func (p *parts) open(s *settings, store storeOpener, wait time.Duration, log *sl
 		return err
 	}
 	p.metrics.Watch(p.hub)
-	c := web.Config{Hub: p.hub, Auth: p.auth, Hosts: s.hosts, Origins: s.origins, Metrics: p.metrics, Version: version, Limits: s.fence.limits, Logger: log}
+	if p.rtc, err = s.webrtc.open(p.hub, s.listen, wait, log); err != nil {
+		return err
+	}
+	c := web.Config{Hub: p.hub, Auth: p.auth, Hosts: s.hosts, Origins: s.origins, Metrics: p.metrics, RTC: p.rtc, Version: version, Limits: s.fence.limits, Logger: log}
 	if box := p.hub.Outbox(); box != nil {
 		c.Outbox = box // a nil *Outbox would be something
 		p.metrics.WatchOutbox(box)
@@ -86,6 +91,14 @@ func (p *parts) load(ctx context.Context) {
 	go func() { defer close(p.loaded); p.ai.Run(ctx) }()
 }
 
+// closeRTC ends media over WebRTC.
+func (p *parts) closeRTC() error {
+	if p.rtc == nil {
+		return nil
+	}
+	return p.rtc.Close()
+}
+
 // close takes the parts apart in the opposite order: sessions, engines, decoders.
 // The context of load must have ended.
 func (p *parts) close() error {
@@ -93,6 +106,7 @@ func (p *parts) close() error {
 		<-p.loaded
 	}
 	var errs []error
+	errs = append(errs, p.closeRTC())
 	if p.hub != nil {
 		errs = append(errs, p.hub.Close())
 	}
