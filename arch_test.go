@@ -17,9 +17,10 @@ import (
 // denied, so a new package needs a line here and a line there.
 var ladder = map[string]string{
 	".":               "",
+	"sandbox":         "landlock-lsm/go-landlock elastic/go-seccomp-bpf",
 	"media":           "",
 	"media/spool":     "",
-	"media/worker":    "media",
+	"media/worker":    "media sandbox",
 	"media/av":        "media C go-astiav",
 	"media/mediatest": "media",
 
@@ -44,15 +45,15 @@ var ladder = map[string]string{
 	"hub/outbox":                "session/wire golang.org/x/oauth2",
 	"hub/outbox/outboxtest":     "",
 
-	"web":      "media infer session session/wire session/ws hub hub/outbox web/auth prometheus/client_golang",
+	"web":      "sandbox media infer session session/wire session/ws hub hub/outbox web/auth prometheus/client_golang",
 	"web/auth": "session/wire golang-jwt/jwt",
 
-	"cmd/detections":       "media media/av media/spool media/worker infer infer/loader infer/ort session session/wire session/client hub hub/timeline hub/outbox web web/auth spf13/cobra vbauerster/mpb lmittmann/tint",
+	"cmd/detections":       "sandbox media media/av media/spool media/worker infer infer/loader infer/ort session session/wire session/client hub hub/timeline hub/outbox web web/auth spf13/cobra vbauerster/mpb lmittmann/tint",
 	"cmd/detections-bench": "media media/av media/mediatest media/worker media/spool infer infer/loader infer/ort session session/wire hub hub/timeline web coder/websocket",
 }
 
 // noted are dependencies that only the packages that list them may import.
-var noted = []string{"C", "go-astiav", "onnxruntime_go", "coder/websocket", "pion/", "prometheus/client_golang", "golang.org/x/oauth2", "golang-jwt/jwt", "spf13/cobra", "lmittmann/tint", "vbauerster/mpb", "cockroachdb/pebble"}
+var noted = []string{"C", "go-astiav", "onnxruntime_go", "coder/websocket", "pion/", "prometheus/client_golang", "golang.org/x/oauth2", "golang-jwt/jwt", "spf13/cobra", "lmittmann/tint", "vbauerster/mpb", "cockroachdb/pebble", "landlock-lsm/go-landlock", "elastic/go-seccomp-bpf"}
 
 type pkg struct {
 	ImportPath string

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"detections/hub"
+	"detections/sandbox"
 	"detections/session/wire"
 	"detections/session/ws"
 	"detections/web/auth"
@@ -35,7 +36,9 @@ type Config struct {
 	// Models changes the version of the model on request; nil: nobody does.
 	Models Models
 	// Outbox delivers to the Annotations service; nil: nothing does.
-	Outbox  Outbox
+	Outbox Outbox
+	// Sandbox is what decoder processes are in, for /readyz; nil: nobody knows.
+	Sandbox *sandbox.Report
 	Version string
 	Limits  Limits
 	Logger  *slog.Logger

@@ -10,6 +10,7 @@ import (
 	"detections/hub"
 	"detections/hub/timeline"
 	"detections/media/worker"
+	"detections/sandbox"
 	"detections/web"
 	"detections/web/auth"
 )
@@ -27,6 +28,7 @@ type parts struct {
 	auth     *auth.Authenticator // nil: off
 	// reachable: other machines can connect.
 	reachable bool
+	sandbox   *sandbox.Report // of decoder processes; nil: nobody asked
 }
 
 // build makes the parts that need no data directory. The caller closes them.
@@ -54,6 +56,10 @@ func (p *parts) open(s *settings, store storeOpener, wait time.Duration, log *sl
 	}
 	p.metrics.Watch(p.hub)
 	c := web.Config{Hub: p.hub, Auth: p.auth, Hosts: s.hosts, Origins: s.origins, Metrics: p.metrics, Models: p.deployer, Version: version, Limits: s.fence.limits, Logger: log}
+	if p.sandbox != nil {
+		c.Sandbox = p.sandbox
+		p.metrics.WatchSandbox(*p.sandbox)
+	}
 	if box := p.hub.Outbox(); box != nil {
 		c.Outbox = box // a nil *Outbox would be something
 		p.metrics.WatchOutbox(box)
@@ -87,6 +93,21 @@ func onDisk(s *settings, log *slog.Logger) storeOpener {
 
 // load follows the source of the model in the background until the context ends.
 func (p *parts) load(ctx context.Context) { p.loading.Go(func() { p.deployer.run(ctx) }) }
+
+// guarded finds out which sandbox decoder processes are in. It is an error if it is not
+// the one that was asked for.
+func (p *parts) guarded(ctx context.Context, log *slog.Logger) error {
+	r, err := p.decoders.Probe(ctx)
+	if err != nil {
+		return err
+	}
+	if p.sandbox = &r; len(r.Missing) > 0 {
+		log.Warn("decoder processes lack a layer of their sandbox", "active", r.Active, "missing", r.Missing)
+	} else {
+		log.Info("decoder processes are in a sandbox", "active", r.Active)
+	}
+	return nil
+}
 
 // close takes the parts apart in the opposite order: sessions, engines, decoders.
 // The context of load must have ended.

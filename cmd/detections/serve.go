@@ -72,6 +72,9 @@ func serve(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 	defer closing(&err, p.close)
 	defer leave(nil) // the engines may still be loading
 	p.load(ctx)
+	if err := p.guarded(ctx, log); err != nil {
+		return err
+	}
 	wait, err := p.succeed(ctx, before, log)
 	if err != nil {
 		return err

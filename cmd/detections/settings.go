@@ -45,6 +45,7 @@ type settings struct {
 
 	limits      hub.Limits
 	warmWorkers int
+	guard       guard
 	store       string
 	sync        string
 	takeover    bool
@@ -91,6 +92,8 @@ func (s *settings) flags() *pflag.FlagSet {
 	f.IntVar(&s.limits.Kept, "max-kept", d.Kept, "most ended sessions whose results are kept")
 	capacity(&s.limits, f)
 	f.IntVar(&s.warmWorkers, "warm-workers", 2, "decoder processes that are started ahead")
+
+	s.guard.flags(f)
 
 	f.StringVar(&s.store, "store", "disk", "where results are kept: disk, or memory, which ends with the process and with it every session")
 	f.StringVar(&s.sync, "sync", "interval", "when results are on disk: interval, within 10 ms, or always, before anyone is told; uploads always are before they are acknowledged")
@@ -147,7 +150,7 @@ func (s *settings) validate() error {
 		atLeast("drain-timeout", int64(s.drainTimeout), 0),
 		within("max-frame-rate-per-client", s.limits.FrameRate, hub.MinFrameRate, hub.MaxFrameRate),
 		within("max-byte-rate-per-client", float64(s.limits.ByteRate), hub.MinByteRate, hub.MaxByteRate),
-		s.access.validate(), s.fence.validate(), s.annotations.validate(),
+		s.access.validate(), s.fence.validate(), s.annotations.validate(), s.guard.validate(),
 		s.gpu.validate(),
 		s.from.validate(s.model),
 	}

@@ -58,7 +58,7 @@ func (p *peaks) read(t *testing.T) []int {
 
 // tellPeak is the loop, and tells the pipe at its end. The files are opened here,
 // before the process gives up the right to.
-func tellPeak(path string, loop media.Loop) media.Loop {
+func tellPeak(path string, loop media.Loop) (_ media.Loop, keep []*os.File) {
 	pipe, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
 		panic(err)
@@ -71,7 +71,7 @@ func tellPeak(path string, loop media.Loop) media.Loop {
 		st, err := loop(h, input, job)
 		fmt.Fprintln(pipe, peak(status))
 		return st, err
-	}
+	}, []*os.File{pipe, status}
 }
 
 // peak is this process's largest resident memory, in kB.

@@ -267,5 +267,8 @@ func (d *decoder) died() error {
 	if !d.hello {
 		return d.end(&media.Error{Kind: media.ErrStarting, Message: "the decoder process " + how + " before it was ready"})
 	}
+	if how == outOfTime {
+		return d.end(&media.Error{Kind: media.ErrStalled, Message: "one packet or picture took more than " + d.pool.cfg.FrameCPU.String() + " of processor time to decode (max-frame-cpu)"})
+	}
 	return d.end(&media.Error{Kind: media.ErrCrashed, Message: "the decoder process " + how + "; the input may be damaged"})
 }
