@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"reflect"
 	"runtime"
 	"sync"
 	"time"
@@ -37,6 +38,8 @@ type Config struct {
 	Memory int64
 	// FrameCPU bounds the processor time for one packet or picture. Default 10 s.
 	FrameCPU time.Duration
+	// Limits bound what is decoded; a job's own have precedence.
+	Limits media.Limits
 	// Log receives what FFmpeg says and how processes end. Default: nowhere.
 	Log *slog.Logger
 }
@@ -122,6 +125,9 @@ var errClosed = fmt.Errorf("decoder: %w", os.ErrClosed)
 // running. The file is only read, from its beginning, up to what Grow has told; the
 // caller may close it when Start returns.
 func (p *Pool) Start(ctx context.Context, file *os.File, j media.Job) (media.Decoder, error) {
+	if reflect.ValueOf(j.Limits).IsZero() {
+		j.Limits = p.cfg.Limits
+	}
 	if err := j.Validate(); err != nil {
 		return nil, &media.Error{Kind: media.ErrUnsupported, Message: err.Error()}
 	}
