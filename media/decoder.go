@@ -101,8 +101,6 @@ type Output struct {
 type RuleChange struct {
 	ID   uint32
 	From int64
-	// Limits bound the input; those that are 0 are the default.
-	Limits Limits
 }
 
 // Waiting names what a decoder waits for before it can begin.

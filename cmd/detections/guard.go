@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"detections/hub"
 	"detections/media"
 	"detections/media/worker"
 	"detections/sandbox"
@@ -55,6 +56,15 @@ func (g *guard) validate() error {
 		errs = append(errs, fmt.Errorf("max-frame-cpu: expected at least %v, got %v", time.Second, g.frameCPU))
 	}
 	return errors.Join(append(errs, g.media.Validate())...)
+}
+
+// hubLimits are the limits as the hub takes them: there 0 is the default, here none.
+func (s *settings) hubLimits() hub.Limits {
+	l := s.limits
+	if l.Rates.Least == 0 {
+		l.Rates.Least = -1
+	}
+	return l
 }
 
 // workers is how decoder processes are made, for as many jobs.
