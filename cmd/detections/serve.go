@@ -56,6 +56,7 @@ signal ends the program at once; what was acknowledged is kept then too.`,
 func serve(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	syscall.Umask(0o077) // what is in the data directory is nobody else's
 	ctx, leave := context.WithCancelCause(ctx)
 	defer leave(nil)
 	listener, before, err := listen(s)

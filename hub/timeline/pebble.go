@@ -68,6 +68,7 @@ type Pebble struct {
 
 	full     atomic.Bool
 	noRoom   chan struct{}         // holds one value when full was set
+	erasures chan erasure
 	troubled atomic.Pointer[error] // the last table could not be written
 
 	life   sync.RWMutex // held, shared, by everybody who uses db

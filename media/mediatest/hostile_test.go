@@ -49,7 +49,7 @@ func TestNoMutatedInputDoesMoreThanEndItsSession(t *testing.T) {
 	pool := worker.NewPool(worker.Config{Args: []string{worker.Argument, peaks.path}, Idle: 3})
 	defer pool.Close()
 	all := tally{kinds: map[string]int{}}
-	var told atomicMax
+	var told largest
 	var next atomic.Int64
 	var work sync.WaitGroup
 	for range 3 {
@@ -57,13 +57,13 @@ func TestNoMutatedInputDoesMoreThanEndItsSession(t *testing.T) {
 			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
 				all.try(t, pool, m, i)
 				if i%100 == 0 {
-					told.take(peaks.read(t))
+					told.take(t, peaks)
 				}
 			}
 		})
 	}
 	work.Wait()
-	told.take(peaks.read(t))
+	told.take(t, peaks)
 	t.Logf("%d inputs: %v; %d processes died %v; slowest %v (%s); largest process %d MB",
 		n, all.kinds, len(all.crashes), all.crashes, all.slowest.Round(time.Millisecond), all.which, told.most>>10)
 	if all.kinds["started wrong"] > 0 || all.kinds["of no kind"] > 0 {
@@ -74,16 +74,17 @@ func TestNoMutatedInputDoesMoreThanEndItsSession(t *testing.T) {
 	}
 }
 
-type atomicMax struct {
+// largest reads what processes tell of their memory.
+type largest struct {
 	mu   sync.Mutex
-	most int
+	most int // guarded by mu: kB
 }
 
-func (a *atomicMax) take(all []int) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, kB := range all {
-		a.most = max(a.most, kB)
+func (l *largest) take(t *testing.T, p *peaks) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, kB := range p.read(t) {
+		l.most = max(l.most, kB)
 	}
 }
 
