@@ -49,7 +49,7 @@ var ladder = map[string]string{
 	"web/auth": "session/wire golang-jwt/jwt",
 
 	"cmd/detections":       "sandbox media media/av media/spool media/worker infer infer/loader infer/ort session session/wire session/client hub hub/timeline hub/outbox web web/auth spf13/cobra vbauerster/mpb lmittmann/tint",
-	"cmd/detections-bench": "media media/av media/mediatest media/worker media/spool infer infer/loader infer/ort session session/wire hub hub/timeline web coder/websocket",
+	"cmd/detections-bench": "sandbox media media/av media/mediatest media/worker media/spool infer infer/loader infer/ort session session/wire hub hub/timeline web coder/websocket",
 }
 
 // noted are dependencies that only the packages that list them may import.
