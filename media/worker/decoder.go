@@ -23,6 +23,7 @@ type decoder struct {
 	// Static after construction.
 	pool   *Pool
 	proc   *process
+	pid    int
 	ring   *ring
 	views  []media.View
 	frames []*media.Frame // one for each slot
@@ -74,7 +75,7 @@ func now() moment { return moment{time.Now(), monotonic()} }
 // process says of times is held against that.
 func newDecoder(p *Pool, proc *process, r *ring, j media.Job, begun moment) *decoder {
 	d := &decoder{
-		pool: p, proc: proc, ring: r, views: j.Views, log: p.cfg.Log,
+		pool: p, proc: proc, pid: proc.cmd.Process.Pid, ring: r, views: j.Views, log: p.cfg.Log,
 		began: begun.at, mono: begun.mono, index: -1,
 		wake: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
