@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -20,19 +21,19 @@ import (
 
 // escapes are system calls by which code in a decoder process could reach for something
 // else. The process is ended by each.
-var escapes = map[string]func(path *byte){
-	"exec":   func(path *byte) { raw(unix.SYS_EXECVE, uintptr(unsafe.Pointer(path)), 0, 0) },
-	"socket": func(*byte) { raw(unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_STREAM, 0) },
-	"unix":   func(*byte) { raw(unix.SYS_SOCKETPAIR, unix.AF_UNIX, unix.SOCK_STREAM, 0) },
-	"kill":   func(*byte) { raw(unix.SYS_KILL, uintptr(os.Getppid()), uintptr(unix.SIGKILL), 0) },
-	"ptrace": func(*byte) { raw(unix.SYS_PTRACE, unix.PTRACE_ATTACH, uintptr(os.Getppid()), 0) },
-	"memory": func(*byte) { raw(unix.SYS_PROCESS_VM_READV, uintptr(os.Getppid()), 0, 0) },
-	"mount":  func(*byte) { raw(unix.SYS_MOUNT, 0, 0, 0) },
-	"spaces": func(*byte) { raw(unix.SYS_UNSHARE, unix.CLONE_NEWUSER, 0, 0) },
-	"bpf":    func(*byte) { raw(unix.SYS_BPF, 0, 0, 0) },
-	"rings":  func(*byte) { raw(unix.SYS_IO_URING_SETUP, 1, 0, 0) },
-	"events": func(*byte) { raw(unix.SYS_PERF_EVENT_OPEN, 0, 0, 0) },
-	"faults": func(*byte) { raw(unix.SYS_USERFAULTFD, 0, 0, 0) },
+var escapes = map[string]func(path *byte) error{
+	"exec":   func(path *byte) error { return raw(unix.SYS_EXECVE, uintptr(unsafe.Pointer(path)), 0, 0) },
+	"socket": func(*byte) error { return raw(unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_STREAM, 0) },
+	"unix":   func(*byte) error { return raw(unix.SYS_SOCKETPAIR, unix.AF_UNIX, unix.SOCK_STREAM, 0) },
+	"kill":   func(*byte) error { return raw(unix.SYS_KILL, uintptr(os.Getppid()), uintptr(unix.SIGKILL), 0) },
+	"ptrace": func(*byte) error { return raw(unix.SYS_PTRACE, unix.PTRACE_ATTACH, uintptr(os.Getppid()), 0) },
+	"memory": func(*byte) error { return raw(unix.SYS_PROCESS_VM_READV, uintptr(os.Getppid()), 0, 0) },
+	"mount":  func(*byte) error { return raw(unix.SYS_MOUNT, 0, 0, 0) },
+	"spaces": func(*byte) error { return raw(unix.SYS_UNSHARE, unix.CLONE_NEWUSER, 0, 0) },
+	"bpf":    func(*byte) error { return raw(unix.SYS_BPF, 0, 0, 0) },
+	"rings":  func(*byte) error { return raw(unix.SYS_IO_URING_SETUP, 1, 0, 0) },
+	"events": func(*byte) error { return raw(unix.SYS_PERF_EVENT_OPEN, 0, 0, 0) },
+	"faults": func(*byte) error { return raw(unix.SYS_USERFAULTFD, 0, 0, 0) },
 }
 
 // refused are system calls that fail with EPERM: libraries make them without meaning harm.
@@ -62,6 +63,9 @@ func raw(trap, a, b, c uintptr) error {
 	return nil
 }
 
+// eaten is memory that is kept.
+var eaten [][]byte
+
 // canary is a file that a process must not be able to open.
 const canary = "/etc/passwd"
 
@@ -69,21 +73,20 @@ const canary = "/etc/passwd"
 func breakOut(how string) (done bool, err error) {
 	path, _ := unix.BytePtrFromString(canary)
 	if try := escapes[how]; try != nil {
-		try(path)
-		return true, errors.New("nothing ends the process")
+		return true, fmt.Errorf("nothing ends the process: %w", try(path))
 	}
 	if try := refused[how]; try != nil {
-		return true, fmt.Errorf("the answer is %v", try(path))
+		return true, errors.New("the answer is " + fmt.Sprint(try(path)))
 	}
 	switch how {
 	case "abort":
 		_ = unix.Tgkill(os.Getpid(), unix.Gettid(), unix.SIGABRT)
 	case "eat memory":
-		for kept := [][]byte(nil); ; {
-			kept = append(kept, slices.Repeat([]byte{1}, 1<<20))
+		for ; ; eaten = append(eaten, slices.Repeat([]byte{1}, 1<<20)) {
 		}
 	case "spin":
-		for {
+		for spun := 0; ; spun++ {
+			runtime.KeepAlive(spun)
 		}
 	case "descriptors":
 		var open []string
