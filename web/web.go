@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"detections/hub"
+	"detections/media/worker/sandbox"
 	"detections/session/rtc"
 	"detections/session/wire"
 	"detections/session/ws"
@@ -38,7 +39,9 @@ type Config struct {
 	// Outbox delivers to the Annotations service; nil: nothing does.
 	Outbox Outbox
 	// RTC takes live media over WebRTC; nil: nothing does.
-	RTC     *rtc.Server
+	RTC *rtc.Server
+	// Sandbox is what decoder processes are in, for /readyz; nil: nobody knows.
+	Sandbox *sandbox.Report
 	Version string
 	Limits  Limits
 	Logger  *slog.Logger
