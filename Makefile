@@ -131,9 +131,10 @@ docs-scheduling: setup ## draw the distribution of latencies in docs/ anew
 	@$(step) docs-scheduling $(env) env DETECTIONS_SVG='$(CURDIR)/docs/scheduling.svg' go test -count=1 -run SimulationMix ./infer
 
 .PHONY: lint
-lint: setup-test ## golangci-lint, shellcheck, and whether go fix and go mod tidy have something to change
+lint: setup-test ## golangci-lint, shellcheck, the page's types, and whether go fix and go mod tidy have something to change
 	@$(step) golangci-lint $(env) $(lint)
 	@$(step) shellcheck bash -c "git ls-files -z '*.sh' .ci/run .ci/govulncheck | xargs -0 shellcheck -x"
+	@$(step) 'types of the page' $(env) --test bash -c '"$$DETECTIONS_TEST_CLIENTS"/node_modules/.bin/tsc -p web/page'
 	@$(step) 'go fix' $(env) go fix -diff ./...
 	@$(step) 'go mod tidy' $(env) go mod tidy -diff
 

@@ -45,6 +45,7 @@ make_media() {
   pictures
   absurd
   camera
+  counters
 
   # Broken ones: 4 KiB of every 64 in the middle third overwritten; cut off.
   for file in people.mp4 people.ts; do
@@ -213,6 +214,19 @@ camera() {
   ff "${three[@]}" "${x265[@]}" camera-hevc.mp4
 }
 
+# counters: the number of each picture is written into it, as eight cells of 32 by 16
+# pixels, lowest bit first, white for one, and their opposites below them. One as a
+# file, the other for a browser to take as its camera.
+counters() {
+  local i cells=drawbox=x=0:y=0:w=256:h=32:color=black:t=fill
+  for ((i = 0; i < 8; i++)); do
+    cells+=",drawbox=x=$((32 * i)):y=0:w=32:h=16:color=white:t=fill:enable='gte(mod(n\,$((2 << i)))\,$((1 << i)))'"
+    cells+=",drawbox=x=$((32 * i)):y=16:w=32:h=16:color=white:t=fill:enable='lt(mod(n\,$((2 << i)))\,$((1 << i)))'"
+  done
+  ff -i people.mp4 -vf "$cells" -c:v libx264 -preset veryfast -crf 20 -g 30 -movflags +faststart counter.mp4
+  ff -t 6 -i people.mp4 -vf "$cells" -pix_fmt yuv420p camera.y4m
+}
+
 # ff runs ffmpeg so that the same input makes the same bytes.
 ff() { ffmpeg -nostdin -v error -y -threads 1 "${@:1:$#-1}" -threads 1 -fflags +bitexact -flags +bitexact -map_metadata -1 "${!#}"; }
 
@@ -226,7 +240,7 @@ damage() {
 }
 
 key=$({
-  declare -f make_media containers codecs properties restarts pictures absurd camera ff damage
+  declare -f make_media containers codecs properties restarts pictures absurd camera counters ff damage
   sha256 "$clip"
   ffmpeg -version | head -n 1
 } | sha256sum | cut -c 1-12)
