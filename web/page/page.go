@@ -23,7 +23,7 @@ var files embed.FS
 // Policy is the Content-Security-Policy of every file. What the page shows beside its
 // own files are pictures that it made itself.
 const Policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; " +
-	"connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+	"connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types worker"
 
 // Prefix is the path below which the page's files are.
 const Prefix = "/page/"

@@ -172,5 +172,7 @@ interface ByteSource {
 }
 
 interface Window {
-  showOpenFilePicker?: unknown;
+  trustedTypes?: {
+    createPolicy(name: string, rules: { createScriptURL(path: string): string }): { createScriptURL(path: string): unknown };
+  };
 }

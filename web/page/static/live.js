@@ -1,38 +1,43 @@
-// Camera or screen as pictures over the WebSocket. Every picture that is sent is held
-// until its result is there, and then both are shown together: what is seen is what
-// was understood, a few hundredths of a second ago.
-
-import { cluster, header } from "./matroska.js";
+// Camera or screen. Every picture that is sent is held until its result is there, and
+// then both are shown together: what is seen is what was understood, a few hundredths
+// of a second ago. How pictures go to the hub is a Way's business.
 
 /** @typedef {import("./stage.js").Stage} Stage */
-/** @typedef {import("./session.js").Session} Session */
 
-const widest = 960; // pixels; the model sees fewer
-const quality = 0.85;
-const underWay = 4; // pictures sent and not answered; more would only grow old
-const heldMost = 24;
-const settleAfter = 1000; // ms after which a picture without an answer counts as dropped
+/**
+ * A way of pictures to the hub. It gives each one a key, by which its result is known.
+ * @typedef {object} Way
+ * @property {number} widest pixels; wider pictures are made smaller
+ * @property {() => boolean} free whether another picture can be sent now
+ * @property {(picture: HTMLCanvasElement, time: number) => Promise<number | null>} send its key; null: it was not sent
+ * @property {(r: Result) => number | undefined} key the key of the picture that a result belongs to
+ * @property {() => void} close
+ */
 
-/** @typedef {{time: number, picture: HTMLCanvasElement}} Held */
+const heldMost = 30;
+const spareMost = 6;
+const earlyMost = 8;
+
+/** @typedef {{key: number, time: number, picture: HTMLCanvasElement}} Held */
 
 export class Live {
   #stream;
-  #session;
+  #way;
   #stage;
   #video = document.createElement("video");
   /** Sent, without a result yet, in order. @type {Held[]} */
   #held = [];
+  /** Results that came before it was known which picture is theirs. @type {Result[]} */
+  #early = [];
   /** To be drawn into again. @type {HTMLCanvasElement[]} */
   #spare = [];
   #started = performance.now();
   #last = -1;
-  #newStream = true; // the next picture needs a header before it
-  #encoding = false;
   #answered = false;
   #closed = false;
-  /** ms between pictures. */
+  /** ms between pictures; 0: as many as there are. */
   interval = 0;
-  /** Pictures that were never sent, because the hub was busy. */
+  /** Pictures that were not sent, because those before them were under way. */
   skipped = 0;
 
   /** The person or the system ended it. */
@@ -40,38 +45,39 @@ export class Live {
   /** Capture to drawn, in ms. @type {(ms: number) => void} */
   onlatency = () => {};
 
-  /** @param {MediaStream} stream @param {Session} session @param {Stage} stage */
-  constructor(stream, session, stage) {
+  /** @param {MediaStream} stream @param {Way} way @param {Stage} stage */
+  constructor(stream, way, stage) {
     this.#stream = stream;
-    this.#session = session;
+    this.#way = way;
     this.#stage = stage;
     const v = this.#video;
     v.muted = true;
     v.playsInline = true;
     v.srcObject = stream;
     v.play().catch(() => {});
-    for (const track of stream.getVideoTracks()) track.addEventListener("ended", () => this.#end());
+    for (const track of stream.getVideoTracks()) {
+      track.addEventListener("ended", () => {
+        if (!this.#closed) this.onended();
+      });
+    }
     this.#next();
   }
 
-  #end() {
-    if (this.#closed) return;
-    this.#session.finish();
-    this.close();
-    this.onended();
+  /** Sends the pictures another way from now on. @param {Way} way */
+  change(way) {
+    this.#way.close();
+    this.#way = way;
+    this.#held = [];
+    this.#early = [];
   }
 
   close() {
     this.#closed = true;
+    this.#way.close();
     for (const track of this.#stream.getTracks()) track.stop();
     this.#video.srcObject = null;
-    this.#held = this.#spare = [];
-  }
-
-  /** A connection begins another stream. */
-  begin() {
-    this.#newStream = true;
     this.#held = [];
+    this.#spare = [];
   }
 
   #next() {
@@ -84,100 +90,59 @@ export class Live {
 
   #frame() {
     const v = this.#video;
-    if (!this.#answered) this.#stage.show(v, v.videoWidth, v.videoHeight, { time: performance.now() - this.#started, result: null });
     const now = Math.round(performance.now() - this.#started);
-    if (!this.#session.connected || this.#encoding || now < this.#last + Math.max(1, this.interval * 0.9)) return;
-    while (this.#held.length > 0 && (this.#held[0]?.time ?? now) < now - settleAfter) this.#release(this.#held.shift());
-    if (this.#held.length >= underWay) {
+    if (!this.#answered) this.#stage.show(v, v.videoWidth, v.videoHeight, { time: now, result: null });
+    if (now < this.#last + Math.max(1, this.interval * 0.9)) return;
+    if (!this.#way.free()) {
       this.skipped++;
       return;
     }
     this.#last = now;
-    this.#take(now).catch((e) => console.warn("a picture could not be sent:", e));
+    this.#send(now).catch((e) => console.warn("a picture could not be sent:", e));
   }
 
   /** @param {number} time */
-  async #take(time) {
+  async #send(time) {
     const v = this.#video;
-    const k = Math.min(1, widest / v.videoWidth);
+    const way = this.#way;
+    const k = Math.min(1, way.widest / v.videoWidth);
     const c = this.#spare.pop() ?? document.createElement("canvas");
-    const width = Math.round(v.videoWidth * k);
-    const height = Math.round(v.videoHeight * k);
+    // Even numbers: encoders halve them.
+    const width = 2 * Math.round((v.videoWidth * k) / 2);
+    const height = 2 * Math.round((v.videoHeight * k) / 2);
     if (c.width !== width || c.height !== height) {
       c.width = width;
       c.height = height;
     }
     c.getContext("2d")?.drawImage(v, 0, 0, width, height);
-    this.#encoding = true;
-    try {
-      const blob = await new Promise((/** @type {(b: Blob | null) => void} */ done) => c.toBlob(done, "image/jpeg", quality));
-      if (!blob || this.#closed) return;
-      const jpeg = new Uint8Array(await blob.arrayBuffer());
-      this.#send(time, jpeg, c);
-    } finally {
-      this.#encoding = false;
-    }
+    const key = await way.send(c, time);
+    if (key === null || way !== this.#way || this.#closed) return this.#free(c);
+    this.#held.push({ key, time, picture: c });
+    if (this.#held.length > heldMost) this.#free(this.#held.shift()?.picture);
+    const early = this.#early.find((r) => way.key(r) === key);
+    if (early) this.result(early);
   }
 
-  /** @param {number} time @param {Uint8Array} jpeg @param {HTMLCanvasElement} c */
-  #send(time, jpeg, c) {
-    if (this.#newStream && !this.#session.send(header(c.width, c.height))) return;
-    this.#newStream = false; // a picture of another size says so itself
-    if (!this.#session.send(cluster(time, jpeg))) return;
-    this.#held.push({ time, picture: c });
-    if (this.#held.length > heldMost) this.#release(this.#held.shift());
+  /** @param {HTMLCanvasElement} [c] */
+  #free(c) {
+    if (c && this.#spare.length < spareMost) this.#spare.push(c);
   }
 
-  /** @param {Held | undefined} h */
-  #release(h) {
-    if (h && this.#spare.length < underWay) this.#spare.push(h.picture);
-  }
-
-  /** Draws the picture whose result has come, which settles those before it. @param {Result} r */
+  /** Draws the picture whose result has come; those before it will have none. @param {Result} r */
   result(r) {
-    const time = Math.round(r.pts_ms);
-    while (this.#held.length > 0) {
-      const h = this.#held[0];
-      if (!h || h.time > time) return;
-      this.#held.shift();
-      if (h.time === time) {
-        this.#answered = true;
-        this.#stage.show(h.picture, h.picture.width, h.picture.height, { time, result: r });
-        this.onlatency(performance.now() - this.#started - time);
-      }
-      this.#release(h);
+    const key = this.#way.key(r);
+    const at = this.#held.findIndex((h) => h.key === key);
+    const found = this.#held[at];
+    if (!found) {
+      this.#early.push(r);
+      if (this.#early.length > earlyMost) this.#early.shift();
+      return;
     }
-  }
-}
-
-/**
- * Asks for the camera or the screen; the error says what a person can do.
- * @param {"camera" | "screen"} kind
- */
-export async function capture(kind) {
-  const devices = navigator.mediaDevices;
-  if (!devices) throw new Error("Browsers give pages a camera or screen only over https or on localhost. Open this page as http://localhost or behind https.");
-  try {
-    if (kind === "screen") return await devices.getDisplayMedia({ video: { frameRate: { ideal: 15 } }, audio: false });
-    return await devices.getUserMedia({ video: { width: { ideal: 1280 }, height: { ideal: 720 }, facingMode: { ideal: "environment" } }, audio: false });
-  } catch (e) {
-    throw new Error(explain(kind, e instanceof DOMException ? e.name : String(e)), { cause: e });
-  }
-}
-
-/** @param {"camera" | "screen"} kind @param {string} name */
-function explain(kind, name) {
-  const what = kind === "camera" ? "camera" : "screen";
-  switch (name) {
-    case "NotAllowedError":
-      return kind === "camera"
-        ? "The camera is blocked for this page. Allow it beside the address of the page, then press Camera again."
-        : "Nothing is shared. Press Screen again and choose a window or screen.";
-    case "NotFoundError":
-      return `No ${what} was found. Connect one, then try again; or drop a file.`;
-    case "NotReadableError":
-      return `The ${what} is in use by another program. Close it there, then try again.`;
-    default:
-      return `The ${what} could not be opened (${name}).`;
+    for (const h of this.#held.splice(0, at + 1)) if (h !== found) this.#free(h.picture);
+    this.#early = [];
+    this.#answered = true;
+    this.#stage.show(found.picture, found.picture.width, found.picture.height, { time: found.time, result: r });
+    this.#free(found.picture);
+    this.onlatency(performance.now() - this.#started - found.time);
   }
 }

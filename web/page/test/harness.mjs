@@ -85,7 +85,7 @@ export function browser() {
  * complained about, or asked of another host.
  */
 export async function visit(t, chrome, url, options = {}) {
-  const { path = "/", allowed = [], ...rest } = options;
+  const { path = "/", allowed = [], script, ...rest } = options;
   const context = await chrome.newContext({ viewport: { width: 1280, height: 860 }, ...rest });
   const page = await context.newPage();
   page.setDefaultTimeout(patience);
@@ -100,6 +100,7 @@ export async function visit(t, chrome, url, options = {}) {
   await context.addInitScript(() => {
     addEventListener("securitypolicyviolation", (e) => window.reported(`${e.violatedDirective} ${e.blockedURI}`));
   });
+  if (script) await context.addInitScript(script);
   t.after(async () => {
     await context.close();
     assert.deepEqual(bad.filter((b) => !allowed.some((a) => a.test(b))), []);

@@ -102,8 +102,8 @@ test("a picture is looked at, and the slider filters at once", async (t) => {
   await shoot(page, "picture");
 });
 
-test("the camera's pictures are shown with the boxes that the hub found in exactly them", async (t) => {
-  const page = await visit(t, chrome, hub.url, { permissions: ["camera"], allowed: [readback] });
+test("over the WebSocket, too, the camera's pictures have the boxes that the hub found in exactly them", async (t) => {
+  const page = await visit(t, chrome, hub.url, { permissions: ["camera"], allowed: [readback], script: () => delete window.RTCPeerConnection });
   /** What went to the hub, by time. @type {Map<number, Buffer>} */
   const sent = new Map();
   page.on("websocket", (ws) => ws.on("framesent", ({ payload }) => {
