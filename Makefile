@@ -130,6 +130,10 @@ bench-batcher: setup ## measure the batcher with the real engine, and compare po
 docs-scheduling: setup ## draw the distribution of latencies in docs/ anew
 	@$(step) docs-scheduling $(env) env DETECTIONS_SVG='$(CURDIR)/docs/scheduling.svg' go test -count=1 -run SimulationMix ./infer
 
+.PHONY: docs-page
+docs-page: build setup-test ## take the picture of the page in docs/ anew
+	@$(step) docs-page $(env) --test env DETECTIONS_BINARY='$(CURDIR)/bin/detections' node web/page/test/picture.mjs '$(CURDIR)/docs/page.jpg'
+
 .PHONY: lint
 lint: setup-test ## golangci-lint, shellcheck, the page's types, and whether go fix and go mod tidy have something to change
 	@$(step) golangci-lint $(env) $(lint)

@@ -46,7 +46,10 @@ var ladder = map[string]string{
 
 	"web":      "media infer session session/wire session/ws hub hub/outbox web/auth web/page prometheus/client_golang",
 	"web/auth": "session/wire golang-jwt/jwt",
-	"web/page": "",
+	"web/page": "docs/clients",
+
+	"docs/clients":        "",
+	"docs/clients/stream": "session/client session/wire",
 
 	"cmd/detections":       "media media/av media/worker infer infer/loader infer/ort session session/wire session/client hub hub/timeline hub/outbox web web/auth spf13/cobra vbauerster/mpb lmittmann/tint",
 	"cmd/detections-bench": "media media/av media/mediatest media/worker media/spool infer infer/loader infer/ort session session/wire hub hub/timeline web coder/websocket",

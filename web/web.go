@@ -118,6 +118,7 @@ func (s *Server) table() []route {
 	table := []route{
 		{"GET /{$}", open, s.index},
 		{"GET " + page.Prefix, open, s.page.ServeHTTP},
+		{"GET " + page.Clients, open, s.page.ServeHTTP},
 		{"GET /health", open, s.health},
 		{"GET /livez", open, s.live},
 		{"GET /readyz", open, s.ready},

@@ -9,16 +9,26 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"fmt"
+	"html/template"
 	"io/fs"
 	"mime"
 	"net/http"
 	"path"
 	"strings"
 	"time"
+
+	"detections/docs/clients"
 )
 
 //go:embed static
 var files embed.FS
+
+//go:embed clients.html
+var clientsText string
+
+// Clients is the path of the page of printed clients.
+const Clients = "/clients"
 
 // Policy is the Content-Security-Policy of every file. What the page shows beside its
 // own files are pictures that it made itself.
@@ -35,13 +45,18 @@ type file struct {
 
 // Page serves the files.
 type Page struct {
-	files map[string]file // by their path in the URL
+	files   map[string]file // by their path in the URL
+	clients *template.Template
 }
 
 // New reads the embedded files.
 func New() (*Page, error) {
 	p := &Page{files: map[string]file{}}
-	err := fs.WalkDir(files, "static", func(name string, d fs.DirEntry, err error) error {
+	var err error
+	if p.clients, err = template.New("clients").Parse(clientsText); err != nil {
+		return nil, fmt.Errorf("page of clients: %w", err)
+	}
+	err = fs.WalkDir(files, "static", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
@@ -80,6 +95,10 @@ func Wanted(r *http.Request) bool {
 // ServeHTTP serves the file that the path names; / is index.html.
 func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	url := r.URL.Path
+	if url == Clients {
+		p.serveClients(w, r)
+		return
+	}
 	if url == "/" {
 		url = Prefix + "index.html"
 	}
@@ -89,13 +108,36 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h := w.Header()
+	guard(h)
+	h.Set("Cache-Control", "no-cache") // ask each time: another version of the hub has another page
+	h.Set("Content-Type", f.kind)
+	h.Set("Etag", f.etag)
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(f.body))
+}
+
+// guard sets what a browser is to be strict about.
+func guard(h http.Header) {
 	h.Set("Content-Security-Policy", Policy)
 	h.Set("Permissions-Policy", "camera=(self), display-capture=(self), microphone=(), geolocation=()")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Cache-Control", "no-cache") // ask each time: another version of the hub has another page
-	h.Set("Content-Type", f.kind)
-	h.Set("Etag", f.etag)
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(f.body))
+}
+
+// serveClients prints the clients with commands for the host under which the caller
+// reaches the hub.
+func (p *Page) serveClients(w http.ResponseWriter, r *http.Request) {
+	list, err := clients.All(r.Host)
+	var text bytes.Buffer
+	if err == nil {
+		err = p.clients.Execute(&text, list)
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	guard(w.Header())
+	w.Header().Set("Content-Type", kinds[".html"])
+	w.Header().Set("Cache-Control", "no-cache")
+	_, _ = text.WriteTo(w) // the client may be gone
 }

@@ -92,3 +92,15 @@ func TestOnlyBrowsersWantThePage(t *testing.T) {
 		}
 	}
 }
+
+func TestClientsArePrintedForTheHost(t *testing.T) {
+	w := get(t, "/clients")
+	for _, want := range []string{"ws://example.com/v1/session", "import websockets", "curl -sS -N -T &#34;$video&#34;", "client.New(client.Config{URL: url})"} {
+		if !strings.Contains(w.Body.String(), want) {
+			t.Errorf("no %q", want)
+		}
+	}
+	if w.Code != 200 || w.Header().Get("Content-Security-Policy") != page.Policy || strings.Contains(w.Body.String(), "ZgotmplZ") {
+		t.Errorf("%d %v", w.Code, w.Header())
+	}
+}

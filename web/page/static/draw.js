@@ -4,10 +4,12 @@
 /** Told apart also by people who see fewer colours; each has its label beside it. */
 const palette = ["#2dd4a7", "#5aa9ff", "#ffb547", "#f472b6", "#b197fc", "#f87171", "#a3e635", "#38d6f5", "#f5d90a", "#ff8a5b"];
 
-/** @param {number} n class or track */
+/** @param {number} n a class */
 export function colour(n) {
   return palette[((n % palette.length) + palette.length) % palette.length] ?? "#ffffff";
 }
+
+/** @typedef {{class: number, points: [number, number][]}} Trail */
 
 /**
  * @typedef {object} Scene
@@ -16,7 +18,7 @@ export function colour(n) {
  * @property {number} height
  * @property {Detection[]} boxes that belong to exactly this picture
  * @property {Detection[]} held boxes of an earlier picture, drawn as such
- * @property {[number, number][][]} trails where tracked objects were
+ * @property {Trail[]} trails where objects that are followed were
  * @property {Detection | null} chosen the one that is pointed at in the list
  */
 
@@ -29,7 +31,7 @@ export function paint(c, s) {
   if (s.picture) c.drawImage(s.picture, 0, 0, width, height);
   else grid(c, width, height);
   const k = width / s.width;
-  const unit = Math.max(1, Math.min(width, height) / 480);
+  const unit = Math.max(1, Math.min(width, height) / 560);
   for (const trail of s.trails) drawTrail(c, trail, k, unit);
   for (const d of s.held) drawBox(c, d, k, unit, { held: true, chosen: false });
   for (const d of s.boxes) drawBox(c, d, k, unit, { held: false, chosen: d === s.chosen });
@@ -50,7 +52,7 @@ export function paint(c, s) {
  */
 function drawBox(c, d, k, unit, how) {
   const [x, y, w, h] = /** @type {Rect} */ (d.box.map((v) => v * k));
-  const ink = colour(d.track ?? d.class);
+  const ink = colour(d.class);
   c.save();
   c.lineJoin = "round";
   if (how.held) {
@@ -82,7 +84,7 @@ function drawBox(c, d, k, unit, how) {
 function drawLabel(c, d, k, unit, taken) {
   const [x, y, w, h] = /** @type {Rect} */ (d.box.map((v) => v * k));
   const size = Math.round(11 * unit);
-  const text = `${d.track ? `${d.label} ${d.track}` : d.label} ${Math.round(d.confidence * 100)}`;
+  const text = `${d.label}${d.track ? ` #${d.track}` : ""} ${Math.round(d.confidence * 100)}%`;
   c.save();
   c.font = `600 ${size}px system-ui, sans-serif`;
   const pad = 3.5 * unit;
@@ -96,7 +98,7 @@ function drawLabel(c, d, k, unit, taken) {
   const fits = (/** @type {Rect} */ r) => r[1] >= 0 && r[1] + high <= c.canvas.height && !taken.some((t) => overlap(t, r));
   const place = rects.find(fits) ?? /** @type {Rect} */ ([left, Math.max(0, y), wide, high]);
   taken.push(place);
-  c.fillStyle = colour(d.track ?? d.class);
+  c.fillStyle = colour(d.class);
   c.beginPath();
   c.roundRect(place[0], place[1], wide, high, 2.5 * unit);
   c.fill();
@@ -113,19 +115,19 @@ function overlap(a, b) {
 
 /**
  * @param {CanvasRenderingContext2D} c
- * @param {[number, number][]} trail
+ * @param {Trail} trail
  * @param {number} k
  * @param {number} unit
  */
 function drawTrail(c, trail, k, unit) {
   c.save();
-  c.lineWidth = 2 * unit;
+  c.lineWidth = 2.5 * unit;
   c.lineCap = "round";
-  c.strokeStyle = "#ffffff";
-  trail.forEach(([x, y], i) => {
-    const before = trail[i - 1];
+  c.strokeStyle = colour(trail.class);
+  trail.points.forEach(([x, y], i) => {
+    const before = trail.points[i - 1];
     if (!before) return;
-    c.globalAlpha = (0.7 * i) / trail.length;
+    c.globalAlpha = (0.9 * i) / trail.points.length;
     c.beginPath();
     c.moveTo(before[0] * k, before[1] * k);
     c.lineTo(x * k, y * k);
@@ -149,23 +151,19 @@ function grid(c, width, height) {
 }
 
 /**
- * Where each tracked object of a result was in the results before it.
- * @param {Result[]} list results in order of time
- * @param {Result} now
- * @returns {[number, number][][]}
+ * Where each object that is shown was before, at its feet.
+ * @param {Result[]} before results in order of time, the last is that which is shown
+ * @param {Detection[]} shown
+ * @returns {Trail[]}
  */
-export function trails(list, now) {
-  const ids = new Set(now.detections.map((d) => d.track).filter((t) => t !== undefined));
-  if (ids.size === 0) return [];
-  /** @type {Map<number, [number, number][]>} */
+export function trails(before, shown) {
+  /** @type {Map<number, Trail>} */
   const paths = new Map();
-  const end = list.indexOf(now);
-  for (const r of list.slice(Math.max(0, end - 40), end + 1)) {
+  for (const d of shown) if (d.track !== undefined) paths.set(d.track, { class: d.class, points: [] });
+  if (paths.size === 0) return [];
+  for (const r of before) {
     for (const d of r.detections) {
-      if (d.track === undefined || !ids.has(d.track)) continue;
-      const path = paths.get(d.track) ?? [];
-      path.push([d.box[0] + d.box[2] / 2, d.box[1] + d.box[3]]);
-      paths.set(d.track, path);
+      if (d.track !== undefined) paths.get(d.track)?.points.push([d.box[0] + d.box[2] / 2, d.box[1] + d.box[3]]);
     }
   }
   return [...paths.values()];

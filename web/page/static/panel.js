@@ -14,6 +14,7 @@ export class Panel {
   #stage;
   #threshold = byId("threshold", HTMLInputElement);
   #sample = byId("sample", HTMLSelectElement);
+  #track = byId("track", HTMLInputElement);
   #chips = byId("classes", HTMLElement);
   #noClasses = byId("no-classes", HTMLElement);
   #rows = byId("objects", HTMLTableSectionElement);
@@ -39,6 +40,7 @@ export class Panel {
       this.#timer = window.setTimeout(() => this.onconfigure({ detect: { threshold: this.threshold } }), settle);
     });
     this.#sample.addEventListener("change", () => this.onconfigure({ sample: this.sample }));
+    this.#track.addEventListener("change", () => this.onconfigure({ track: this.track }));
     byId("boxes", HTMLInputElement).addEventListener("change", (e) => {
       stage.showBoxes = /** @type {HTMLInputElement} */ (e.target).checked;
       this.onfilter();
@@ -55,6 +57,10 @@ export class Panel {
   get sample() {
     const fps = Number(this.#sample.value);
     return fps ? { fps } : { all: true };
+  }
+
+  get track() {
+    return this.#track.checked;
   }
 
   get fps() {
@@ -129,11 +135,11 @@ export class Panel {
   /** @param {Detection} d */
   #row(d) {
     const key = make("span", { class: "key" });
-    key.style.background = colour(d.track ?? d.class);
+    key.style.background = colour(d.class);
     const bar = make("span", { class: "bar", "aria-hidden": "true" });
     bar.style.setProperty("--part", String(d.confidence));
     const row = make("tr", {},
-      make("th", { scope: "row" }, key, d.track ? `${d.label} ${d.track}` : d.label),
+      make("th", { scope: "row" }, key, d.track ? `${d.label} #${d.track}` : d.label),
       make("td", {}, bar, `${Math.round(d.confidence * 100)} %`),
       make("td", { class: "place" }, d.box.map((v) => Math.round(v)).join(", ")));
     row.addEventListener("pointerenter", () => this.#choose(d));

@@ -77,6 +77,12 @@ export class Results {
     return r && Math.abs(r.pts_ms - pts) <= tolerance ? r : null;
   }
 
+  /** Up to n results that end with this one. @param {Result} r @param {number} n */
+  until(r, n) {
+    const end = this.#search(r.pts_ms) + 1;
+    return this.list.slice(Math.max(0, end - n), end);
+  }
+
   /** The last result before this time. @param {number} pts */
   before(pts) {
     return this.list[this.#search(pts - tolerance) - 1] ?? null;

@@ -20,7 +20,7 @@ export async function openFile(file) {
   if (file.type.startsWith("image/") || /\.(jpe?g|png|webp|gif|bmp)$/i.test(file.name)) return openPicture(file);
   begin("file", file.name);
   now.size = file.size;
-  const s = new Session({ start: { media: { name: file.name, size: file.size }, mode: "file", sample: panel.sample, detect: { threshold: panel.threshold } } });
+  const s = new Session({ start: { media: { name: file.name, size: file.size }, mode: "file", sample: panel.sample, detect: { threshold: panel.threshold }, track: panel.track } });
   play(file);
   s.feed(file);
   attach(s);
@@ -100,7 +100,7 @@ function show(stream, way) {
 
 /** @param {MediaStream} stream */
 function overWebRTC(stream) {
-  const s = new Whip({ name: now.name, threshold: String(panel.threshold) });
+  const s = new Whip({ name: now.name, threshold: String(panel.threshold), track: String(panel.track) });
   s.onway = (way) => now.live?.change(way);
   s.onfail = (why) => {
     if (s !== now.session) return;
@@ -113,7 +113,7 @@ function overWebRTC(stream) {
 
 /** @param {MediaStream} stream */
 function overWebSocket(stream) {
-  const s = new Session({ start: { media: { name: now.name, container: "matroska" }, mode: "live", detect: { threshold: panel.threshold } } });
+  const s = new Session({ start: { media: { name: now.name, container: "matroska" }, mode: "live", detect: { threshold: panel.threshold }, track: panel.track } });
   const way = new Pictures(s);
   if (now.live) now.live.change(way);
   else show(stream, way);

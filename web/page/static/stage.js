@@ -4,6 +4,8 @@ import { paint, trails } from "./draw.js";
 
 /** @typedef {import("./results.js").Results} Results */
 
+const trailLength = 30; // results
+
 export class Stage {
   /** @type {HTMLCanvasElement} */
   canvas;
@@ -122,11 +124,12 @@ export class Stage {
   #paint(c) {
     const r = this.#result;
     const shown = (/** @type {Result | null} */ of) => (of && this.showBoxes ? of.detections.filter((d) => this.results.shows(d)) : []);
+    const boxes = shown(r);
     const source = r ?? this.#held;
     paint(c, {
       picture: this.#hasPicture ? this.#plate : null,
       width: source?.width || this.#plate.width, height: source?.height || this.#plate.height,
-      boxes: shown(r), held: shown(this.#held), trails: r && this.showBoxes ? trails(this.results.list, r) : [], chosen: this.chosen,
+      boxes, held: shown(this.#held), trails: r ? trails(this.results.until(r, trailLength), boxes) : [], chosen: this.chosen,
     });
   }
 
