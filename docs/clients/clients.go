@@ -22,14 +22,22 @@ type Client struct {
 // All lists the clients of a hub at this host and port.
 func All(host string) ([]Client, error) {
 	list := []Client{
-		{Name: "curl", File: "curl.sh", Run: "bash curl.sh http://" + host + " video.mp4 picture.jpg",
-			About: "Detections come back while the file is still being sent, as server-sent events or lines of JSON."},
-		{Name: "Python", File: "stream.py", Run: "python3 stream.py ws://" + host + "/v1/session video.mp4",
-			About: "Over a WebSocket: bytes go up within the window, detections come down. Needs the package websockets."},
-		{Name: "JavaScript", File: "stream.mjs", Run: "node stream.mjs ws://" + host + "/v1/session video.mp4",
-			About: "The same for Node.js, with the package ws. In a browser, see the source of this page: /page/session.js."},
-		{Name: "Go", File: "stream/main.go", Run: "go run ./docs/clients/stream http://" + host + " video.mp4",
-			About: "With the client package of the hub, which reconnects and resumes by itself."},
+		{
+			Name: "curl", File: "curl.sh", Run: "bash curl.sh http://" + host + " video.mp4 picture.jpg",
+			About: "Detections come back while the file is still being sent, as server-sent events or lines of JSON.",
+		},
+		{
+			Name: "Python", File: "stream.py", Run: "python3 stream.py ws://" + host + "/v1/session video.mp4",
+			About: "Over a WebSocket: bytes go up within the window, detections come down. Needs the package websockets.",
+		},
+		{
+			Name: "JavaScript", File: "stream.mjs", Run: "node stream.mjs ws://" + host + "/v1/session video.mp4",
+			About: "The same for Node.js, with the package ws. In a browser, see the source of this page: /page/session.js.",
+		},
+		{
+			Name: "Go", File: "stream/main.go", Run: "go run ./docs/clients/stream http://" + host + " video.mp4",
+			About: "With the client package of the hub, which reconnects and resumes by itself.",
+		},
 	}
 	for i := range list {
 		text, err := files.ReadFile(list[i].File)

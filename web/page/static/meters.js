@@ -30,7 +30,7 @@ export class Meters {
       { label: "Results", token: "--c1" }, { label: "Shown", token: "--c2" },
     ], { unit: "", digits: 1, floor: 5 });
     this.#latency = new Chart(parent, "Latency by stage", [
-      { label: "Receive", token: "--c4" }, { label: "Decode", token: "--c2" }, { label: "Queue", token: "--c3" },
+      { label: "Wait for the decoder", token: "--c4" }, { label: "Decode", token: "--c2" }, { label: "Queue", token: "--c3" },
       { label: "Infer", token: "--c1" }, { label: "Way and drawing", token: "--c5" },
     ], { unit: " ms", stacked: true, floor: 20 });
     this.#engine = new Chart(parent, "Engine, all sessions", [

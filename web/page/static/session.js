@@ -49,6 +49,8 @@ export class Session {
   acked = 0;
   ended = false;
   feeding = false;
+  /** What the hub had when it was last asked: so many bytes, with this hash. @type {{bytes: number, sha256?: string}} */
+  kept = { bytes: 0 };
   /** @type {{window: number, message: number}} */
   limits = { window: 8 << 20, message: 1 << 20 };
 
@@ -168,6 +170,7 @@ export class Session {
         if (m.token) this.token = m.token;
         if (m.limits) this.limits = m.limits;
         this.sent = this.acked = m.bytes;
+        this.kept = { bytes: m.bytes, sha256: m.sha256 };
         this.#retry = firstRetry;
         this.onlink({ state: "open" });
         break;

@@ -13,8 +13,9 @@ import { Whip } from "./whip.js";
 /** @param {File} file */
 export async function openFile(file) {
   if (now.wantsFile && now.session) {
-    if (file.size === now.size) return goOn(file);
-    problem(`${file.name} is another file: it has ${sized(file.size)}, and ${now.name} has ${sized(now.size)}.`);
+    const other = await differs(file);
+    if (other) problem(`${file.name} is another file than ${now.name}: ${other}. Drop the right one, or close this session.`);
+    else goOn(file);
     return;
   }
   if (file.type.startsWith("image/") || /\.(jpe?g|png|webp|gif|bmp)$/i.test(file.name)) return openPicture(file);
@@ -31,6 +32,18 @@ export async function openFile(file) {
     s.onmessage = kept;
     keepFile(m.session, file).catch(() => {}); // a reload then asks for it
   };
+}
+
+const hashMost = 256 << 20; // bytes that are hashed to see whether a file is the same
+
+/** Why a file is not the one whose beginning the hub has. @param {File} file */
+async function differs(file) {
+  if (file.size !== now.size) return `it has ${sized(file.size)}, not ${sized(now.size)}`;
+  const kept = now.session instanceof Session ? now.session.kept : { bytes: 0 };
+  if (!kept.sha256 || kept.bytes > hashMost || !crypto.subtle) return "";
+  const hash = await crypto.subtle.digest("SHA-256", await file.slice(0, kept.bytes).arrayBuffer());
+  const hex = Array.from(new Uint8Array(hash), (b) => b.toString(16).padStart(2, "0")).join("");
+  return hex === kept.sha256 ? "" : "its content differs";
 }
 
 /** The file that a reload lost is there again. @param {File} file */

@@ -1,6 +1,7 @@
 // The page in a real browser, against the real program.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 
 import { Hub, axe, browser, counterReader, holdUpload, media, says, sessionOf, visit } from "./harness.mjs";
@@ -91,6 +92,67 @@ test("a reload in the middle goes on with the same session, and sends what was m
   assert.equal(events.at(-1).bytes, 849_556);
   assert.deepEqual(events.filter((e) => e.type === "detections").map((e) => e.frame), [...Array(100).keys()]);
   await page.waitForFunction(() => document.getElementById("stage").dataset.frame !== undefined);
+});
+
+test("where a browser keeps no files, the file is asked for again, and another one is noticed", async (t) => {
+  const page = await visit(t, chrome, hub.url, { script: () => { window.indexedDB.open = () => { throw new Error("no files here"); }; } });
+  const hold = await holdUpload(page, 2);
+  await page.reload();
+  await page.setInputFiles("#file", media("people.mp4"));
+  const id = await sessionOf(page);
+  await page.waitForFunction(() => document.getElementById("classes").children.length > 0);
+  hold.sent = -1000;
+  await page.reload();
+  await says(page, /Drop people\.mp4 again/);
+  await page.setInputFiles("#file", media("plain.mp4"));
+  await page.getByRole("alert").filter({ hasText: "another file than people.mp4" }).waitFor();
+  const changed = readFileSync(media("people.mp4"));
+  changed[5000] ^= 1;
+  await page.setInputFiles("#file", { name: "people.mp4", mimeType: "video/mp4", buffer: changed });
+  await page.getByRole("alert").filter({ hasText: "its content differs" }).waitFor();
+  await page.setInputFiles("#file", media("people.mp4"));
+  await says(page, /done\. 100 frames/);
+  assert.equal((await hub.events(id)).at(-1).outcome, "done");
+});
+
+test("a session that runs is watched, stopped by its own page, and downloaded", async (t) => {
+  const own = await visit(t, chrome, hub.url);
+  const hold = await holdUpload(own, 1);
+  await own.reload();
+  await own.setInputFiles("#file", media("people.mp4"));
+  const id = await sessionOf(own);
+  const page = await visit(t, chrome, hub.url);
+  await page.locator("#sessions").getByRole("button", { name: "people.mp4" }).click();
+  await page.waitForFunction(() => document.getElementById("stage").dataset.frame !== undefined);
+  assert.equal(await sessionOf(page), id);
+  await own.getByRole("button", { name: "Stop" }).click();
+  await says(own, /stopped/);
+  await says(page, /stopped/);
+  hold.release();
+  for (const [name, begins] of [["CSV", /^frame,pts_ms,class/], ["JSON", /^\{"events":\[/], ["Snapshot", /^.PNG/]]) {
+    const [file] = await Promise.all([page.waitForEvent("download"), page.locator(".row-of-buttons").getByText(name).click()]);
+    assert.match(readFileSync(await file.path(), "latin1").slice(0, 40), begins);
+  }
+});
+
+test("the banner explains in words what the engine is doing", async (t) => {
+  const page = await visit(t, chrome, hub.url);
+  const rest = { status: "healthy", version: "test", sessions: 0, draining: false };
+  for (const [health, words] of [
+    [{ aiAvailability: "DOWNLOADING", percent: 41.6 }, /being downloaded\. 42 % done/],
+    [{ aiAvailability: "CONVERTING", percent: 7 }, /prepared for this machine\. 7 % done/],
+    [{ aiAvailability: "None" }, /No engine is loaded yet/],
+    [{ aiAvailability: "ERROR", reason: "the file is not a model" }, /cannot work: the file is not a model/],
+    [{ aiAvailability: "ENABLED", provider: "cuda", model: "m", upgrade: { to: "tensorrt", percent: 3 } }, /faster engine \(TensorRT\) is being prepared/],
+    [{ aiAvailability: "ENABLED", draining: true }, /being restarted/],
+  ]) {
+    await page.unrouteAll();
+    await page.route("**/health", (r) => r.fulfill({ json: { ...rest, ...health } }));
+    await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
+    await page.locator("#banner").filter({ hasText: words }).waitFor();
+    assert.equal(await page.locator("#banner progress").isVisible(), health.percent !== undefined || health.upgrade !== undefined);
+  }
+  await shoot(page, "banner");
 });
 
 test("a picture is looked at, and the slider filters at once", async (t) => {
