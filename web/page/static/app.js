@@ -11,6 +11,7 @@ function wire() {
   byId("camera", HTMLButtonElement).addEventListener("click", () => openLive("camera"));
   byId("screen", HTMLButtonElement).addEventListener("click", () => openLive("screen"));
   byId("choose", HTMLButtonElement).addEventListener("click", () => page.file.click());
+  page.drop.addEventListener("click", () => page.file.click());
   page.file.addEventListener("change", () => {
     const f = page.file.files?.[0];
     page.file.value = "";

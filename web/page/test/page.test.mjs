@@ -98,6 +98,7 @@ test("where a browser keeps no files, the file is asked for again, and another o
   const page = await visit(t, chrome, hub.url, { script: () => { window.indexedDB.open = () => { throw new Error("no files here"); }; } });
   const hold = await holdUpload(page, 2);
   await page.reload();
+  await page.locator("#sample").selectOption("2");
   await page.setInputFiles("#file", media("people.mp4"));
   const id = await sessionOf(page);
   await page.waitForFunction(() => document.getElementById("classes").children.length > 0);
@@ -111,7 +112,7 @@ test("where a browser keeps no files, the file is asked for again, and another o
   await page.setInputFiles("#file", { name: "people.mp4", mimeType: "video/mp4", buffer: changed });
   await page.getByRole("alert").filter({ hasText: "its content differs" }).waitFor();
   await page.setInputFiles("#file", media("people.mp4"));
-  await says(page, /done\. 100 frames/);
+  await says(page, /done\. 20 frames/);
   assert.equal((await hub.events(id)).at(-1).outcome, "done");
 });
 
@@ -119,6 +120,7 @@ test("a session that runs is watched, stopped by its own page, and downloaded", 
   const own = await visit(t, chrome, hub.url);
   const hold = await holdUpload(own, 1);
   await own.reload();
+  await own.locator("#sample").selectOption("2");
   await own.setInputFiles("#file", media("people.mp4"));
   const id = await sessionOf(own);
   const page = await visit(t, chrome, hub.url);
@@ -215,6 +217,7 @@ test("the hub is restarted in the middle: the page goes on by itself", async (t)
   const page = await visit(t, chrome, hub.url, { allowed: [/WebSocket connection to .* failed/, /ERR_CONNECTION_REFUSED/] });
   const hold = await holdUpload(page, 1);
   await page.reload();
+  await page.locator("#sample").selectOption("2");
   await page.setInputFiles("#file", media("counter.mp4"));
   const id = await sessionOf(page);
   await says(page, /looking|waiting for more/);
@@ -222,7 +225,7 @@ test("the hub is restarted in the middle: the page goes on by itself", async (t)
   await says(page, /restarting|trying again/);
   await hub.start();
   hold.release();
-  await says(page, /done\. 100 frames/);
+  await says(page, /done\. 20 frames/);
   assert.equal(await sessionOf(page), id);
 });
 

@@ -82,3 +82,16 @@ test("where the media port is not reached, the camera goes over the WebSocket", 
   const info = await (await fetch(`${hub.url}/v1/sessions/${await sessionOf(page)}`)).json();
   assert.equal(info.media.container, "matroska");
 });
+
+test("the hub is restarted while the camera runs: the same session goes on as another segment", async (t) => {
+  const page = await visit(t, chrome, hub.url, { permissions: ["camera"], allowed: [/ERR_CONNECTION_REFUSED/] });
+  await page.getByRole("button", { name: "Camera" }).click();
+  await page.waitForFunction(() => Number(document.getElementById("stage").dataset.frame) >= 5);
+  const id = await sessionOf(page);
+  await hub.stop();
+  await hub.start("--rtc-listen", "127.0.0.1:0");
+  const before = (await hub.events(id)).filter((e) => e.type === "detections").length;
+  await page.waitForFunction((n) => Number(document.getElementById("stage").dataset.frame) >= n, before + 5);
+  assert.equal(await sessionOf(page), id);
+  assert.ok((await hub.events(id)).some((e) => e.type === "segment"));
+});
