@@ -95,8 +95,9 @@ export function leave() {
   showStatus();
 }
 
-/** @param {string} text */
-export function problem(text) {
+/** @param {string} text @param {"bad" | "note"} [level] */
+export function problem(text, level = "bad") {
+  page.problem.dataset.level = level;
   page.problem.hidden = text === "";
   say(page.problem, text);
 }
@@ -260,7 +261,7 @@ export function play(file) {
   line.player = now.player;
   now.player.onchange = () => line.show();
   now.player.onerror = (text) => {
-    if (page.problem.hidden) problem(text); // the hub may have said why already
+    if (page.problem.hidden) problem(text, "note"); // the hub may have said why already
     now.player?.close();
     now.player = line.player = null;
     page.transport.hidden = true;

@@ -55,14 +55,10 @@ function drawBox(c, d, k, unit, how) {
   const ink = colour(d.class);
   c.save();
   c.lineJoin = "round";
-  if (how.held) {
-    c.globalAlpha = 0.55;
-    c.setLineDash([4 * unit, 4 * unit]);
-  } else {
-    c.strokeStyle = "rgb(0 0 0 / 45%)";
-    c.lineWidth = 4 * unit;
-    c.strokeRect(x, y, w, h);
-  }
+  c.strokeStyle = "rgb(0 0 0 / 45%)";
+  c.lineWidth = 4 * unit;
+  if (how.held) c.setLineDash([5 * unit, 5 * unit]);
+  c.strokeRect(x, y, w, h);
   c.strokeStyle = c.fillStyle = ink;
   if (how.chosen) {
     c.globalAlpha = 0.3;

@@ -122,12 +122,12 @@ export class Panel {
   }
 
   #showObjects() {
-    const r = this.#stage.result;
+    const r = this.#stage.result ?? this.#stage.held;
     const shown = (r?.detections ?? []).filter((d) => this.#results.shows(d)).sort((a, b) => b.confidence - a.confidence);
     const hidden = (r?.detections.length ?? 0) - shown.length;
     let text = "Nothing is looked at yet.";
     if (r?.error) text = `Frame ${r.frame} could not be looked at (${r.error.code}).`;
-    else if (r) text = `Frame ${r.frame}: ${count(shown.length, "object")}${hidden > 0 ? `, ${hidden} hidden` : ""}`;
+    else if (r) text = `${this.#stage.result ? "Frame" : "Last was frame"} ${r.frame}: ${count(shown.length, "object")}${hidden > 0 ? `, ${hidden} hidden` : ""}`;
     say(this.#summary, text);
     this.#rows.replaceChildren(...shown.slice(0, rowsMost).map((d) => this.#row(d)));
   }

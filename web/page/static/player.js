@@ -141,7 +141,8 @@ export class Player {
     const lead = this.#complete ? Infinity : this.known - v.currentTime;
     if (!v.paused && lead < 0.1) v.pause();
     else if (v.paused && (lead > ahead || this.#complete)) {
-      v.play().catch(() => {
+      v.play().catch((e) => {
+        if (e.name === "AbortError") return; // paused again before it began
         this.#wants = false;
         this.onchange();
       });

@@ -92,6 +92,11 @@ export class Stage {
     return this.#result;
   }
 
+  /** The last result before a picture that has none. */
+  get held() {
+    return this.#held;
+  }
+
   get hasPicture() {
     return this.#hasPicture;
   }
