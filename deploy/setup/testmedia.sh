@@ -215,8 +215,8 @@ camera() {
 }
 
 # counters: the number of each picture is written into it, as eight cells of 32 by 16
-# pixels, lowest bit first, white for one, and their opposites below them. One as a
-# file, the other for a browser to take as its camera.
+# pixels, lowest bit first, white for one, and their opposites below them. As files, one
+# of which begins late and has B frames, and for a browser to take as its camera.
 counters() {
   local i cells=drawbox=x=0:y=0:w=256:h=32:color=black:t=fill
   for ((i = 0; i < 8; i++)); do
@@ -224,6 +224,7 @@ counters() {
     cells+=",drawbox=x=$((32 * i)):y=16:w=32:h=16:color=white:t=fill:enable='lt(mod(n\,$((2 << i)))\,$((1 << i)))'"
   done
   ff -i people.mp4 -vf "$cells" -c:v libx264 -preset veryfast -crf 20 -g 30 -movflags +faststart counter.mp4
+  ff -t 2 -i counter.mp4 -c:v libx264 -preset veryfast -bf 3 -b_strategy 0 -output_ts_offset 5 counter-late.mkv
   ff -t 6 -i people.mp4 -vf "$cells" -pix_fmt yuv420p camera.y4m
 }
 

@@ -53,6 +53,17 @@ test("a dropped file is looked at while it is sent, and every picture has the bo
   await shoot(page, "file");
 });
 
+test("so it is where a file's time begins late and pictures are not stored in their order", async (t) => {
+  const page = await visit(t, chrome, hub.url, { allowed: [readback] });
+  await page.evaluate(counterReader);
+  await page.evaluate(() => window.watchCounter(768));
+  await page.locator("#boxes").uncheck();
+  await page.setInputFiles("#file", media("counter-late.mkv"));
+  await page.waitForFunction(() => window.samples.length >= 8);
+  const samples = await page.evaluate(() => window.samples);
+  assert.deepEqual(samples.filter((s) => s.frame !== s.counter || s.pts < 5000), [], `of ${samples.length} samples`);
+});
+
 /** In the page: the detections of the frame that is shown whose edges are not there in their colour. */
 async function boxesOnStage(events) {
   const { colour } = await import("/page/draw.js");
