@@ -1,5 +1,6 @@
 // The page's own beginning: what its buttons, keys and files do.
 
+import { call, hasToken, start } from "./access.js";
 import { byId, download } from "./dom.js";
 import { health, leave, line, meters, now, page, panel, results, showStatus, stage } from "./desk.js";
 import { SessionList } from "./sessions.js";
@@ -22,6 +23,13 @@ function wire() {
     byId("choose", HTMLButtonElement).focus();
   });
   page.stop.addEventListener("click", stop);
+  for (const link of [page.json, page.csv]) {
+    link.addEventListener("click", (e) => {
+      if (!hasToken() || link.href.startsWith("blob:")) return;
+      e.preventDefault(); // a link takes no token along
+      fetchResults(link).catch((why) => console.warn("download:", why));
+    });
+  }
   byId("snapshot", HTMLButtonElement).addEventListener("click", () => snapshot());
   for (const kind of /** @type {const} */ (["dragenter", "dragover"])) {
     addEventListener(kind, (e) => {
@@ -64,6 +72,12 @@ function drawn(r, held) {
   page.legend.hidden = !(held && r !== null && r.detections.length > 0);
 }
 
+/** @param {HTMLAnchorElement} link */
+async function fetchResults(link) {
+  const answer = await call(link.href);
+  if (answer.ok) download(await answer.blob(), link.download);
+}
+
 async function snapshot() {
   const png = await stage.snapshot();
   if (png) download(png, `${now.name.replace(/\.\w+$/, "") || "detections"}-${stage.result?.frame ?? 0}.png`);
@@ -97,6 +111,10 @@ function describe() {
 }
 
 wire();
+start(() => {
+  sessions.start();
+  if (now.mode === "idle") takeUp().catch(() => {});
+});
 health.start();
 sessions.start();
 setInterval(describe, 1000);

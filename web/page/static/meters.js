@@ -1,5 +1,6 @@
 // What the charts show: counted here from results, or asked of the hub's metrics.
 
+import { call } from "./access.js";
 import { Chart } from "./charts.js";
 
 const stages = /** @type {const} */ (["receive", "decode", "queue", "infer"]);
@@ -18,6 +19,8 @@ export class Meters {
   #last = performance.now();
   /** @type {Map<string, number> | null} */
   #metrics = null;
+  /** The hub tells its metrics to whom we are. */
+  #told = true;
   /** @type {Accounting | null} */
   accounting = null;
   active = false;
@@ -87,7 +90,9 @@ export class Meters {
   }
 
   async #ask() {
-    const answer = await fetch("/metrics", { signal: AbortSignal.timeout(900) });
+    if (!this.#told) return;
+    const answer = await call("/metrics", { signal: AbortSignal.timeout(900) });
+    this.#told = answer.ok;
     if (!answer.ok) return;
     const now = parse(await answer.text());
     const before = this.#metrics;

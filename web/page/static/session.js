@@ -2,6 +2,8 @@
 // events, and comes back by itself when the connection is lost. The protocol is in
 // docs/protocol.md; this file is an example of it.
 
+import { protocols } from "./access.js";
+
 /**
  * @typedef {object} Attach what to say first
  * @property {Record<string, unknown>} [start] of a new session
@@ -148,7 +150,7 @@ export class Session {
     const first = this.#first();
     this.epoch = "";
     this.#eof = false;
-    const s = new WebSocket(url, "detections.v1");
+    const s = new WebSocket(url, protocols());
     s.binaryType = "arraybuffer";
     this.#socket = s;
     s.onopen = () => s.send(JSON.stringify(first));

@@ -1,5 +1,6 @@
 // The sessions that the hub runs, to be watched.
 
+import { call, refused } from "./access.js";
 import { byId, count, make } from "./dom.js";
 
 const often = 3000;
@@ -8,13 +9,17 @@ export class SessionList {
   #list = byId("sessions", HTMLUListElement);
   #empty = byId("no-sessions", HTMLElement);
   #shown = "";
+  #asking = false;
   /** The session of this page, which is not offered. */
   own = () => "";
   /** @type {(id: string, name: string) => void} */
   onwatch = () => {};
 
+  /** May be called again, to ask at once. */
   start() {
     this.#ask();
+    if (this.#asking) return;
+    this.#asking = true;
     setInterval(() => {
       if (!document.hidden) this.#ask();
     }, often);
@@ -24,7 +29,9 @@ export class SessionList {
     /** @type {SessionInfo[]} */
     let all = [];
     try {
-      const answer = await fetch("/v1/sessions", { signal: AbortSignal.timeout(2500) });
+      if (refused()) return;
+      const answer = await call("/v1/sessions", { signal: AbortSignal.timeout(2500) });
+      if (!answer.ok) return;
       all = (await answer.json()).sessions;
     } catch {
       return; // the banner says that the hub does not answer

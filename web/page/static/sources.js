@@ -1,5 +1,6 @@
 // What can be looked at: files, pictures, camera and screen, and sessions that run.
 
+import { call } from "./access.js";
 import { capture } from "./capture.js";
 import { say, sized } from "./dom.js";
 import { attach, begin, meters, now, page, panel, play, problem, results, setMode, showStatus, stage } from "./desk.js";
@@ -66,7 +67,7 @@ async function openPicture(file) {
     const [picture, answer] = await Promise.all([
       createImageBitmap(file).catch(() => null),
       // Everything that could be something is asked for; the slider then decides.
-      fetch("/detect?threshold=0.05", { method: "POST", body: file }),
+      call("/detect?threshold=0.05", { method: "POST", body: file }),
     ]);
     const body = await answer.json();
     if (now.mode !== "picture" || now.name !== file.name) return;
@@ -157,7 +158,7 @@ export function watch(id, what) {
 export async function takeUp() {
   const s = saved();
   if (!s) return;
-  const answer = await fetch(`/v1/sessions/${encodeURIComponent(s.session)}`);
+  const answer = await call(`/v1/sessions/${encodeURIComponent(s.session)}`);
   if (!answer.ok || now.mode !== "idle") return answer.status === 404 ? forget() : undefined;
   /** @type {SessionInfo} */
   const info = await answer.json();

@@ -1,6 +1,7 @@
 // A session whose media goes over WebRTC (WHIP, RFC 9725) and whose events come on the
 // data channel of the same connection. To the page it is as a Session of session.js.
 
+import { call } from "./access.js";
 import { Track } from "./track.js";
 
 /** @typedef {import("./session.js").Link} Link */
@@ -71,7 +72,7 @@ export class Whip {
     await gathered(pc);
     const url = new URL("/v1/whip", location.href);
     for (const [k, v] of Object.entries(this.id ? { session: this.id } : this.#query)) url.searchParams.set(k, v);
-    const answer = await fetch(url, { method: "POST", headers: { "Content-Type": "application/sdp" }, body: pc.localDescription?.sdp ?? "" });
+    const answer = await call(url, { method: "POST", headers: { "Content-Type": "application/sdp" }, body: pc.localDescription?.sdp ?? "" });
     if (answer.status !== 201) throw new Error((await answer.json().catch(() => ({}))).detail ?? `WHIP: ${answer.status}`);
     this.#resource = answer.headers.get("Location") ?? "";
     this.id = answer.headers.get("Session") ?? this.id;
@@ -134,7 +135,7 @@ export class Whip {
   finish() {
     this.#finished = true;
     this.way.ready = false;
-    if (this.#resource) fetch(this.#resource, { method: "DELETE", keepalive: true }).catch(() => {});
+    if (this.#resource) call(this.#resource, { method: "DELETE", keepalive: true }).catch(() => {});
   }
 
   leave() {

@@ -2,7 +2,7 @@
 // never do.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
@@ -45,6 +45,12 @@ export class Hub {
       p.on("exit", () => fail(new Error(`the hub ended:\n${this.log}`)));
     });
     this.url = seen.serving;
+  }
+
+  /** Makes a key for who streams; the hub is to be started with --api-keys of this file. */
+  key() {
+    const made = execFileSync(need("DETECTIONS_BINARY"), ["key", "add", "page", "--role", "stream", "--file", join(this.dir, "keys")], { encoding: "utf8" });
+    return made.match(/dk_\w+/)[0];
   }
 
   /** @param {NodeJS.Signals} signal */

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 
 import { Hub, axe, browser, counterReader, holdUpload, media, says, sessionOf, visit } from "./harness.mjs";
@@ -256,6 +257,27 @@ test("what cannot be looked at, and a camera that is denied, are explained", asy
   await page.getByRole("alert").filter({ hasText: "The camera is blocked for this page" }).waitFor();
 });
 
+test("a hub that wants to know who asks is given a token", async (t) => {
+  const guarded = new Hub();
+  t.after(() => guarded.end());
+  const key = guarded.key();
+  await guarded.start("--auth", "required", "--api-keys", join(guarded.dir, "keys"));
+  const page = await visit(t, chrome, guarded.url, { allowed: [/401/, /403/] });
+  const field = page.getByLabel("This hub wants to know who asks");
+  await field.fill("dk_WRONG");
+  await page.getByRole("button", { name: "Go on" }).click();
+  await page.getByRole("alert").filter({ hasText: "This token is not accepted." }).waitFor();
+  await judge(page, "token");
+  await shoot(page, "token");
+  await field.fill(key);
+  await page.getByRole("button", { name: "Go on" }).click();
+  await field.waitFor({ state: "hidden" });
+  await page.setInputFiles("#file", media("plain.mp4"));
+  await says(page, /done\. 20 frames/);
+  const [file] = await Promise.all([page.waitForEvent("download"), page.getByText("CSV").click()]);
+  assert.match(readFileSync(await file.path(), "utf8"), /^frame,pts_ms/);
+});
+
 test("it is used with the keyboard alone", async (t) => {
   const page = await visit(t, chrome, hub.url);
   page.on("filechooser", (chooser) => chooser.setFiles(media("plain.mp4")));
@@ -282,24 +304,26 @@ test("it is used with the keyboard alone", async (t) => {
   assert.equal(await page.evaluate(() => document.activeElement.getAttribute("aria-pressed")), "false");
 });
 
+/** Fails on what axe complains about. */
+async function judge(page, what) {
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => window.axe.run(document));
+  assert.deepEqual(violations.map((v) => `${what}: ${v.id}: ${v.nodes.map((n) => n.html).join(" ")}`), []);
+}
+
 for (const colorScheme of ["light", "dark"]) {
   test(`axe finds nothing to complain about, ${colorScheme}`, async (t) => {
     const page = await visit(t, chrome, hub.url, { colorScheme });
-    const judge = async (what) => {
-      await page.evaluate(axe);
-      const { violations } = await page.evaluate(() => window.axe.run(document));
-      assert.deepEqual(violations.map((v) => `${what}: ${v.id}: ${v.nodes.map((n) => n.html).join(" ")}`), []);
-    };
-    await judge("empty");
+    await judge(page, "empty");
     await shoot(page, `empty-${colorScheme}`);
     await page.setInputFiles("#file", media("plain.mp4"));
     await says(page, /done/);
     await page.locator("#classes button").first().click();
-    await judge("file");
+    await judge(page, "file");
     await shoot(page, `file-${colorScheme}`);
     await page.getByRole("link", { name: "Clients" }).first().click();
     await page.waitForURL(/clients/);
-    await judge("clients");
+    await judge(page, "clients");
     await shoot(page, `clients-${colorScheme}`);
   });
 }
