@@ -42,7 +42,7 @@ export class HealthWatch {
   /** @param {Health | null} h */
   #show(h) {
     const [level, text, percent] = explain(h);
-    say(this.#chip, h?.aiAvailability === "ENABLED" ? `${h.model ?? "model"} · ${provider(h.provider)}` : chip(h));
+    say(this.#chip, h?.aiAvailability === "ENABLED" && h.model ? `${h.model} · ${provider(h.provider)}` : chip(h));
     this.#chip.dataset.level = level;
     this.#banner.hidden = text === "";
     this.#banner.dataset.level = level;
