@@ -26,8 +26,8 @@ declare -A groups=(
   [sbom]='jq=jq'
   [containers]='podman=podman runc=runc docker-registry=docker-registry jq=jq curl=curl'
   [test]='
-    ffmpeg=ffmpeg shellcheck=shellcheck jq=jq python3=python3
     chromium=chromium fonts-dejavu-core=/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
+    ffmpeg=ffmpeg shellcheck=shellcheck jq=jq python3=python3
     python3-websockets=/usr/lib/python3/dist-packages/websockets'
 )
 
