@@ -155,10 +155,15 @@ bench-batcher: setup ## measure the batcher with the real engine, and compare po
 docs-scheduling: setup ## draw the distribution of latencies in docs/ anew
 	@$(step) docs-scheduling $(env) env DETECTIONS_SVG='$(CURDIR)/docs/scheduling.svg' go test -count=1 -run SimulationMix ./infer
 
+.PHONY: docs-page
+docs-page: build setup-test ## take the picture of the page in docs/ anew
+	@$(step) docs-page $(env) --test env DETECTIONS_BINARY='$(CURDIR)/bin/detections' node web/page/test/picture.mjs '$(CURDIR)/docs/page.jpg'
+
 .PHONY: lint
-lint: setup-test ## golangci-lint, shellcheck, and whether go fix and go mod tidy have something to change
+lint: setup-test ## golangci-lint, shellcheck, the page's types, and whether go fix and go mod tidy have something to change
 	@$(step) golangci-lint $(env) $(lint)
 	@$(step) shellcheck bash -c "git ls-files -z '*.sh' .ci/run .ci/govulncheck | xargs -0 shellcheck -x"
+	@$(step) 'types of the page' $(env) --test bash -c '"$$DETECTIONS_TEST_CLIENTS"/node_modules/.bin/tsc -p web/page'
 	@$(step) 'go fix' $(env) go fix -diff ./...
 	@$(step) 'go mod tidy' $(env) go mod tidy -diff
 

@@ -47,8 +47,12 @@ var ladder = map[string]string{
 	"hub/outbox":                "session/wire golang.org/x/oauth2",
 	"hub/outbox/outboxtest":     "",
 
-	"web":      "media/worker/sandbox media infer session session/wire session/ws session/rtc hub hub/outbox web/auth prometheus/client_golang",
+	"web":      "media/worker/sandbox media infer session session/wire session/ws session/rtc hub hub/outbox web/auth web/page prometheus/client_golang",
 	"web/auth": "session/wire golang-jwt/jwt",
+	"web/page": "docs/clients",
+
+	"docs/clients":        "",
+	"docs/clients/stream": "session/client session/wire",
 
 	"cmd/detections":       "media/worker/sandbox media media/av media/spool media/worker infer infer/loader infer/ort session session/wire session/client session/rtc hub hub/timeline hub/outbox web web/auth spf13/cobra vbauerster/mpb lmittmann/tint",
 	"cmd/detections-bench": "media/worker/sandbox media media/av media/mediatest media/worker media/spool infer infer/loader infer/ort session session/wire session/rtc/rtctest hub hub/timeline web coder/websocket pion/",

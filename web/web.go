@@ -19,6 +19,7 @@ import (
 	"detections/session/wire"
 	"detections/session/ws"
 	"detections/web/auth"
+	"detections/web/page"
 )
 
 // Config is what a Server is made of.
@@ -56,6 +57,7 @@ type Server struct {
 	sockets *ws.Handler
 	gate    *gate
 	callers counter // requests by principal
+	page    *page.Page
 	handler http.Handler
 }
 
@@ -65,6 +67,10 @@ func New(c Config) (*Server, error) {
 	s := &Server{cfg: c, hub: c.Hub, log: c.Logger, origins: http.NewCrossOriginProtection()}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
+	}
+	var err error
+	if s.page, err = page.New(); err != nil {
+		return nil, err
 	}
 	var patterns []string
 	for _, o := range c.Origins {
@@ -119,6 +125,8 @@ func (s *Server) routes() *http.ServeMux {
 func (s *Server) table() []route {
 	table := []route{
 		{"GET /{$}", open, s.index},
+		{"GET " + page.Prefix, open, s.page.ServeHTTP},
+		{"GET " + page.Clients, open, s.page.ServeHTTP},
 		{"GET /health", open, s.health},
 		{"GET /livez", open, s.live},
 		{"GET /readyz", open, s.ready},

@@ -42,6 +42,7 @@ make_media() {
   codecs
   properties
   restarts
+  counters
   pictures
   absurd
   camera
@@ -150,6 +151,20 @@ restarts() {
   ff -i sets.h264 -c copy -bsf:v filter_units=remove_types=7-8 -f h264 sets.rest
   cat sets.begin sets.rest >sets-once.h264
   rm sets.h264 sets.begin sets.rest
+}
+
+# counters: the number of each picture is written into it, as eight cells of 32 by 16
+# pixels, lowest bit first, white for one, and their opposites below them. As files, one
+# of which begins late and has B frames, and for a browser to take as its camera.
+counters() {
+  local i cells=drawbox=x=0:y=0:w=256:h=32:color=black:t=fill
+  for ((i = 0; i < 8; i++)); do
+    cells+=",drawbox=x=$((32 * i)):y=0:w=32:h=16:color=white:t=fill:enable='gte(mod(n\,$((2 << i)))\,$((1 << i)))'"
+    cells+=",drawbox=x=$((32 * i)):y=16:w=32:h=16:color=white:t=fill:enable='lt(mod(n\,$((2 << i)))\,$((1 << i)))'"
+  done
+  ff -i people.mp4 -vf "$cells" -c:v libx264 -preset veryfast -crf 20 -g 30 -movflags +faststart counter.mp4
+  ff -t 2 -i counter.mp4 -c:v libx264 -preset veryfast -bf 3 -b_strategy 0 -output_ts_offset 5 counter-late.mkv
+  ff -t 6 -i people.mp4 -vf "$cells" -pix_fmt yuv420p camera.y4m
 }
 
 # pictures: the other formats, the smallest and the largest, and orientation.
@@ -284,7 +299,7 @@ damage() {
 }
 
 key=$({
-  declare -f make_media containers codecs properties restarts pictures absurd camera live seeds bombs ff damage
+  declare -f make_media containers codecs properties restarts counters pictures absurd camera live seeds bombs ff damage
   sha256 "$clip"
   ffmpeg -version | head -n 1
 } | sha256sum | cut -c 1-12)
