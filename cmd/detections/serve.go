@@ -183,6 +183,7 @@ func newServer(h http.Handler, log *slog.Logger) *http.Server {
 type doors struct {
 	listener net.Listener
 	server   *http.Server
+	secure   bool         // by TLS; a server that runs makes itself a TLSConfig in any case
 	admin    *http.Server // nil: there is none
 	served   chan error   // receives when no connection is accepted any more
 }
@@ -193,12 +194,13 @@ func (d *doors) open(s *settings, p *parts, log *slog.Logger) (err error) {
 	if d.server.TLSConfig, err = s.fence.tls(log); err != nil {
 		return err
 	}
+	d.secure = d.server.TLSConfig != nil
 	d.admin, err = s.fence.listenAdmin(p.metrics, log)
 	return err
 }
 
 func (d *doors) url() string {
-	if d.server.TLSConfig != nil {
+	if d.secure {
 		return "https://" + d.listener.Addr().String()
 	}
 	return "http://" + d.listener.Addr().String()
