@@ -104,8 +104,21 @@ gpu-check: setup-test ## every check that needs a GPU: ORT_LIBRARY=PATH of a bui
 	@deploy/gpu-check.sh
 
 .PHONY: test-hostile
-test-hostile: setup-test ## what strangers may try, for longer: 10,000 watchers, who come back at once
+test-hostile: build setup-test ## what strangers may try, for longer: HOSTILE=20000 mutated inputs, bombs, 10,000 watchers, who come back at once
+	@$(step) hostile $(env) --test env HOSTILE=$(or $(HOSTILE),20000) go test -count=1 -v -timeout 60m \
+		-run 'Mutated|Bombs|Fetched|Sandbox|Reach|Ends|Hostile|Pointers' ./sandbox ./media/mediatest ./media/worker ./cmd/detections
 	@$(step) watchers $(env) --test env DETECTIONS_WATCHERS=10000 go test -count=1 -v -run 'IdleWatchers|ManyReconnect' ./web
+
+.PHONY: fuzz
+fuzz: setup-test ## give every parser of strangers' bytes made-up ones, each for FUZZTIME=30s
+	@$(env) --test bash -euo pipefail -c 'for p in $$(go list ./...); do \
+		for f in $$(go test -list "^Fuzz" $$p | grep "^Fuzz" || true); do \
+		$(step) "fuzz $$f" go test -run NONE -fuzz "^$$f$$" -fuzztime $(or $(FUZZTIME),30s) $$p; done; done'
+
+.PHONY: asan
+asan: setup-test ## test the C code, and mutated inputs in it, under the address sanitizer
+	@$(step) asan $(env) --test env HOSTILE=$(or $(HOSTILE),2000) ASAN_OPTIONS=detect_leaks=0 \
+		go test -asan -count=1 -timeout 30m -v -run 'InProcess|Asan|Scale|Decode' ./media/av ./media/mediatest
 
 .PHONY: test-power
 test-power: build setup-test ## cut the power of a file system in a loop device; needs root
@@ -124,6 +137,10 @@ test-deploy: rootfs setup-test ## deploy real containers under load, break them,
 .PHONY: bench
 bench: build setup-test ## measure the program, and print a table
 	@$(step) bench $(env) --test go run ./cmd/detections-bench
+
+.PHONY: bench-live
+bench-live: build setup-test ## measure live media over WebRTC, and print tables
+	@$(step) bench-live $(env) --test go run ./cmd/detections-bench --only live
 
 .PHONY: bench-timeline
 bench-timeline: setup ## measure the store of events, and print tables

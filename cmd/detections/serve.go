@@ -56,6 +56,7 @@ signal ends the program at once; what was acknowledged is kept then too.`,
 func serve(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	syscall.Umask(0o077) // what is in the data directory is nobody else's
 	ctx, leave := context.WithCancelCause(ctx)
 	defer leave(nil)
 	listener, before, err := listen(s)
@@ -72,6 +73,9 @@ func serve(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 	defer closing(&err, p.close)
 	defer leave(nil) // the engines may still be loading
 	p.load(ctx)
+	if err := p.guarded(ctx, log); err != nil {
+		return err
+	}
 	wait, err := p.succeed(ctx, before, log)
 	if err != nil {
 		return err
@@ -88,9 +92,10 @@ func serve(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 		return err
 	}
 	defer next.stop()
+	url := d.url() // before the server sets itself up for HTTP/2, which needs TLS
 	go func() { d.served <- s.fence.serve(d.server, p.face.Gate(listener)) }()
 	s.access.warn(listener.Addr(), log)
-	log.Info("serving", "url", d.url(), "data", s.data, "version", version)
+	log.Info("serving", "url", url, "data", s.data, "version", version)
 	watched := supervise(func() { p.hub.Stats() }, log)
 	defer watched.end()
 	select {
@@ -222,6 +227,8 @@ func (d *doors) drain(s *settings, p *parts, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.drainTimeout)
 	defer cancel()
 	left := p.hub.Drain(ctx)
+	media := make(chan error, 1)
+	go func() { media <- p.closeRTC() }() // its clients are told meanwhile
 	err = errors.Join(err, p.hub.Close())
 	log.Info("the data directory is free", "sessions", left, "dur", time.Since(begun).Round(time.Millisecond))
 	<-idle
@@ -234,6 +241,7 @@ func (d *doors) drain(s *settings, p *parts, log *slog.Logger) error {
 	if d.admin != nil {
 		err = errors.Join(err, d.admin.Close())
 	}
+	err = errors.Join(err, <-media)
 	if left.Stuck > 0 {
 		err = errors.Join(err, fmt.Errorf("%d sessions did not come to rest within %v; what they had not recorded is done again", left.Stuck, s.drainTimeout))
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"detections/media"
+	"detections/media/worker/sandbox"
 )
 
 // protocol is the first byte of every message. Parent and process are the same
@@ -23,17 +24,25 @@ const (
 // The second byte of every message: what it is.
 const (
 	// To the process.
-	msgJob  = 'J' // JSON of a job, with the input and the ring as file descriptors
-	msgFeed = 'f'
+	msgSetup = 'S' // JSON of a setup, before anything else
+	msgJob   = 'J' // JSON of a job, with the input and the ring as file descriptors
+	msgFeed  = 'f'
 
 	// From the process.
-	msgHello = 'H' // ready for a job
+	msgHello = 'H' // JSON of a sandbox.Report: ready for a job
 	msgFrame = 'F'
 	msgRule  = 'R'
 	msgNote  = 'N' // JSON of a note
 	msgEnd   = 'E' // JSON of an end; nothing comes after it
 	msgLog   = 'L' // text
 )
+
+// setup is what a process may use.
+type setup struct {
+	Mode   sandbox.Mode
+	Memory int64
+	CPU    time.Duration // for one step
+}
 
 // job is what a process is asked to do.
 type job struct {
@@ -94,13 +103,14 @@ type frame struct {
 	aspect        float32
 	input         int64
 	decode        time.Duration
-	ready         int64            // CLOCK_MONOTONIC, which all processes of a machine share
+	ready         int64 // CLOCK_MONOTONIC, which all processes of a machine share
+	stamp         media.Stamp
 	at            media.Checkpoint // has the index, the times and the counters too
 }
 
 const (
-	statsLen = 5 * 8
-	frameLen = 2 + 1 + 1 + 4 + 4 + 4 + 3*8 // and the checkpoint
+	statsLen = 7 * 8
+	frameLen = 2 + 1 + 1 + 4 + 4 + 4 + 3*8 + media.StampLen // and the checkpoint
 	ruleLen  = 2 + 2 + 4 + 8 + statsLen
 )
 
@@ -116,7 +126,8 @@ func (f *frame) append(b []byte) []byte {
 	b = le.AppendUint64(b, uint64(f.input))
 	b = le.AppendUint64(b, uint64(f.decode))
 	b = le.AppendUint64(b, uint64(f.ready))
-	b, _ = f.at.AppendBinary(b) // never fails
+	b, _ = f.stamp.AppendBinary(b) // never fails
+	b, _ = f.at.AppendBinary(b)    // never fails
 	return b
 }
 
@@ -130,6 +141,9 @@ func parseFrame(b []byte) (f frame, err error) {
 	f.input = int64(le.Uint64(b[16:]))
 	f.decode = time.Duration(le.Uint64(b[24:]))
 	f.ready = int64(le.Uint64(b[32:]))
+	if f.stamp, err = media.ParseStamp(b[40:]); err != nil {
+		return f, err
+	}
 	return f, f.at.UnmarshalBinary(b[frameLen:])
 }
 
@@ -148,7 +162,7 @@ func parseRule(b []byte) (r media.RuleChange, st media.DecodeStats, err error) {
 }
 
 func appendStats(b []byte, st media.DecodeStats) []byte {
-	for _, n := range []int64{st.Decoded, st.Picked, st.Undecoded.Corrupt, st.Undecoded.NoKeyframe, st.Concealed} {
+	for _, n := range []int64{st.Decoded, st.Picked, st.Undecoded.Corrupt, st.Undecoded.NoKeyframe, st.Concealed, st.Undecoded.Lost, st.Undecoded.Late} {
 		b = le.AppendUint64(b, uint64(n))
 	}
 	return b
@@ -157,7 +171,7 @@ func appendStats(b []byte, st media.DecodeStats) []byte {
 func parseStats(b []byte) (st media.DecodeStats) {
 	st.Decoded, st.Picked = int64(le.Uint64(b)), int64(le.Uint64(b[8:]))
 	st.Undecoded.Corrupt, st.Undecoded.NoKeyframe = int64(le.Uint64(b[16:])), int64(le.Uint64(b[24:]))
-	st.Concealed = int64(le.Uint64(b[32:]))
+	st.Concealed, st.Undecoded.Lost, st.Undecoded.Late = int64(le.Uint64(b[32:])), int64(le.Uint64(b[40:])), int64(le.Uint64(b[48:]))
 	return st
 }
 
