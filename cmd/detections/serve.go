@@ -88,9 +88,10 @@ func serve(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 		return err
 	}
 	defer next.stop()
+	url := d.url() // the server gives itself a TLS configuration when it serves
 	go func() { d.served <- s.fence.serve(d.server, p.face.Gate(listener)) }()
 	s.access.warn(listener.Addr(), log)
-	log.Info("serving", "url", d.url(), "data", s.data, "version", version)
+	log.Info("serving", "url", url, "data", s.data, "version", version)
 	watched := supervise(func() { p.hub.Stats() }, log)
 	defer watched.end()
 	select {
