@@ -125,6 +125,10 @@ test-deploy: rootfs setup-test ## deploy real containers under load, break them,
 bench: build setup-test ## measure the program, and print a table
 	@$(step) bench $(env) --test go run ./cmd/detections-bench
 
+.PHONY: bench-live
+bench-live: build setup-test ## measure live media over WebRTC, and print tables
+	@$(step) bench-live $(env) --test go run ./cmd/detections-bench --only live
+
 .PHONY: bench-timeline
 bench-timeline: setup ## measure the store of events, and print tables
 	@$(step) bench-timeline $(env) go run ./cmd/detections-bench --only timeline

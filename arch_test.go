@@ -34,7 +34,9 @@ var ladder = map[string]string{
 
 	"session":             "media media/spool media/worker infer infer/track session/wire",
 	"session/wire":        "media infer",
-	"session/ws":          "session session/wire coder/websocket",
+	"session/ws":          "media session session/wire coder/websocket",
+	"session/rtc":         "media session session/wire pion/",
+	"session/rtc/rtctest": "pion/",
 	"session/client":      "session/wire coder/websocket",
 	"session/sessiontest": "media media/spool infer infer/infertest session session/wire",
 
@@ -44,11 +46,11 @@ var ladder = map[string]string{
 	"hub/outbox":                "session/wire golang.org/x/oauth2",
 	"hub/outbox/outboxtest":     "",
 
-	"web":      "media infer session session/wire session/ws hub hub/outbox web/auth prometheus/client_golang",
+	"web":      "media infer session session/wire session/ws session/rtc hub hub/outbox web/auth prometheus/client_golang",
 	"web/auth": "session/wire golang-jwt/jwt",
 
-	"cmd/detections":       "media media/av media/spool media/worker infer infer/loader infer/ort session session/wire session/client hub hub/timeline hub/outbox web web/auth spf13/cobra vbauerster/mpb lmittmann/tint",
-	"cmd/detections-bench": "media media/av media/mediatest media/worker media/spool infer infer/loader infer/ort session session/wire hub hub/timeline web coder/websocket",
+	"cmd/detections":       "media media/av media/spool media/worker infer infer/loader infer/ort session session/wire session/client session/rtc hub hub/timeline hub/outbox web web/auth spf13/cobra vbauerster/mpb lmittmann/tint",
+	"cmd/detections-bench": "media media/av media/mediatest media/worker media/spool infer infer/loader infer/ort session session/wire session/rtc/rtctest hub hub/timeline web coder/websocket pion/",
 }
 
 // noted are dependencies that only the packages that list them may import.

@@ -102,6 +102,12 @@ func (f *film) frame(ctx context.Context, d *wire.Detections, v media.View) (*me
 	if err != nil {
 		return nil, err
 	}
+	switch lacks, err := session.LeftOut(ctx, o.Start, d.Offset, f.hub.lines(f.id)); {
+	case err != nil:
+		return nil, err
+	case lacks:
+		return nil, fmt.Errorf("%w: decoding was behind, and left out pictures before this one", outbox.ErrNoPicture)
+	}
 	goesOn, sum, err := f.goesOn(ctx, o.Start, d, v)
 	if err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"regexp"
 	"strings"
 )
@@ -176,6 +177,9 @@ func (c *ClassList) Text() []byte { return c.text }
 // Sum is the first 12 hex digits of the SHA-256 of the file.
 func (c *ClassList) Sum() string { return c.sum }
 
+// name is what the file is called; which one it is may be a copy.
+func (c *ClassList) name() string { return filepath.Base(c.Path) }
+
 // names are the names in the order of the ids.
 func (c *ClassList) names() []string {
 	all := make([]string, len(c.list))
@@ -189,11 +193,11 @@ func (c *ClassList) names() []string {
 // the model's own.
 func (c *ClassList) check(m *Model, own bool) error {
 	if len(c.list) != len(m.Labels) {
-		return fmt.Errorf("%s lists %d classes, and the model has %d", c.Path, len(c.list), len(m.Labels))
+		return fmt.Errorf("%s lists %d classes, and the model has %d", c.name(), len(c.list), len(m.Labels))
 	}
 	for i, l := range m.Labels {
 		if own && c.list[i].Name != l {
-			return fmt.Errorf("%s calls class %d %q, and the model calls it %q", c.Path, i, c.list[i].Name, l)
+			return fmt.Errorf("%s calls class %d %q, and the model calls it %q", c.name(), i, c.list[i].Name, l)
 		}
 	}
 	return nil

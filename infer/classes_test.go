@@ -70,10 +70,10 @@ func TestClassesNameTheModelsOutputs(t *testing.T) {
 func TestClassesThatAreNotTheModelsAreRefused(t *testing.T) {
 	d := &infer.Description{Classes: classes(t, catsAndDogs)}
 	for want, f := range map[string]*infer.Facts{
-		`/models/classes.json calls class 1 "dog", and the model calls it "cow"`:            facts(640, "cat,cow", 6, 8400),
-		`/models/classes.json lists 2 classes, and the model has 3`:                         facts(640, "cat,dog,cow", 7, 8400),
-		`output output0 float32 [N,7,8400] has 3 classes, but /models/classes.json names 2`: facts(640, "", 7, 8400),
-		`output output0 float32 [N,7,8400] has 3 classes, but the metadata names 2`:         facts(640, "cat,dog", 7, 8400),
+		`classes.json calls class 1 "dog", and the model calls it "cow"`:            facts(640, "cat,cow", 6, 8400),
+		`classes.json lists 2 classes, and the model has 3`:                         facts(640, "cat,dog,cow", 7, 8400),
+		`output output0 float32 [N,7,8400] has 3 classes, but classes.json names 2`: facts(640, "", 7, 8400),
+		`output output0 float32 [N,7,8400] has 3 classes, but the metadata names 2`: facts(640, "cat,dog", 7, 8400),
 	} {
 		if _, err := infer.Describe(f, d); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("err = %v, want %q", err, want)

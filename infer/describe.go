@@ -263,7 +263,7 @@ func (b *builder) label(classes int, t Tensor) error {
 		case b.d.Labels != nil:
 			from = "the description"
 		case b.facts.Metadata["names"] == "":
-			from = b.d.Classes.Path
+			from = b.d.Classes.name()
 		}
 		return fmt.Errorf("output %s has %d classes, but %s names %d", t, classes, from, len(b.labels))
 	}

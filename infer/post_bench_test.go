@@ -3,8 +3,11 @@ package infer_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"detections/infer"
 	"detections/media"
@@ -70,16 +73,28 @@ func TestACrowdIsCheap(t *testing.T) {
 	var post infer.Postprocessor
 	step := func() { post.Detect(e, 0, d, whole) }
 	step()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	best := time.Hour
 	for range 20 {
-		start := time.Now()
+		start := threadTime(t)
 		step()
-		best = min(best, time.Since(start))
+		best = min(best, threadTime(t)-start)
 	}
-	if best > 40*time.Millisecond { // twenty times the aim: the race detector and loaded machines are slow
+	if best > 40*time.Millisecond { // twenty times the aim: the race detector and shared cores are slow
 		t.Errorf("1,000 survivors of one class take %v", best)
 	}
 	if n := testing.AllocsPerRun(5, step); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
+}
+
+// threadTime is the processor time of this thread: others on a loaded machine do not count.
+func threadTime(t *testing.T) time.Duration {
+	t.Helper()
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_THREAD, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

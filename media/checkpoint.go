@@ -46,8 +46,12 @@ type Checkpoint struct {
 	Rate     float64       // frames per second, where nothing else gives pictures their times
 }
 
-// checkpointForm is the first byte of an encoded Checkpoint.
-const checkpointForm = 1
+// checkpointForm is the first byte of an encoded Checkpoint. The form before it had no
+// access units that were lost or late.
+const (
+	checkpointForm = 2
+	formerForm     = 1
+)
 
 // code passes all fields through a coder, in the order of the encoded form.
 func (c *Checkpoint) code(b *coder) {
@@ -59,6 +63,10 @@ func (c *Checkpoint) code(b *coder) {
 	b.number(&c.Stats.Concealed, 0)
 	b.number(&c.Stats.Undecoded.Corrupt, 0)
 	b.number(&c.Stats.Undecoded.NoKeyframe, 0)
+	if !b.former {
+		b.number(&c.Stats.Undecoded.Lost, 0)
+		b.number(&c.Stats.Undecoded.Late, 0)
+	}
 	b.number(&c.Key, 0)
 	b.number(&c.Delay, 0)
 	b.number(&c.Packet, c.Key)
@@ -84,10 +92,10 @@ func (c Checkpoint) AppendBinary(b []byte) ([]byte, error) {
 
 // UnmarshalBinary implements encoding.BinaryUnmarshaler.
 func (c *Checkpoint) UnmarshalBinary(b []byte) error {
-	if len(b) == 0 || b[0] != checkpointForm {
+	if len(b) == 0 || b[0] != checkpointForm && b[0] != formerForm {
 		return errCheckpoint
 	}
-	r := coder{b: b[1:], reads: true}
+	r := coder{b: b[1:], reads: true, former: b[0] == formerForm}
 	c.code(&r)
 	if r.bad || len(r.b) > 0 {
 		return errCheckpoint
@@ -99,9 +107,10 @@ var errCheckpoint = errors.New("media: not an encoded checkpoint")
 
 // coder appends fields to b, or takes them from there. Small numbers are short.
 type coder struct {
-	b     []byte
-	reads bool
-	bad   bool // b did not hold what was to be read
+	b      []byte
+	reads  bool
+	former bool // b has the form before this one
+	bad    bool // b did not hold what was to be read
 }
 
 // number codes a number that is likely to be near another one.

@@ -17,6 +17,10 @@ type Job struct {
 	Picture bool
 	// Live says that the input is a live feed: never wait for an index.
 	Live bool
+	// MaxAge is how far the decoder of live Units may be behind the newest before it
+	// goes on at the latest key unit. Of pictures that need no other, only the newest
+	// counts. 0: it decodes everything.
+	MaxAge time.Duration
 	// Container names the format when the bytes cannot be recognised by
 	// themselves (raw streams); empty: recognise it. See Containers.
 	Container string
@@ -138,6 +142,8 @@ func (s DecodeStats) Plus(o DecodeStats) DecodeStats {
 		Undecoded: Undecoded{
 			Corrupt:    s.Undecoded.Corrupt + o.Undecoded.Corrupt,
 			NoKeyframe: s.Undecoded.NoKeyframe + o.Undecoded.NoKeyframe,
+			Lost:       s.Undecoded.Lost + o.Undecoded.Lost,
+			Late:       s.Undecoded.Late + o.Undecoded.Late,
 		},
 	}
 }
@@ -146,10 +152,12 @@ func (s DecodeStats) Plus(o DecodeStats) DecodeStats {
 type Undecoded struct {
 	Corrupt    int64 `json:"corrupt"`     // the decoder refused it
 	NoKeyframe int64 `json:"no_keyframe"` // it came before the first key frame
+	Lost       int64 `json:"lost"`        // live: it did not come whole, or refers to one that did not
+	Late       int64 `json:"late"`        // live: the decoder was behind, and went on with a newer one
 }
 
 // Total is the sum over all reasons.
-func (u Undecoded) Total() int64 { return u.Corrupt + u.NoKeyframe }
+func (u Undecoded) Total() int64 { return u.Corrupt + u.NoKeyframe + u.Lost + u.Late }
 
 // The kinds of failure of a decoder; an *Error wraps one of them.
 var (

@@ -30,6 +30,8 @@ type FrameInfo struct {
 	Decode time.Duration
 	// Ready is when the pixels were complete, on the hub's clock.
 	Ready time.Time
+	// Stamp is what the sender said of the picture, in Units.
+	Stamp Stamp
 	// Checkpoint lets another decoder go on after this picture.
 	Checkpoint Checkpoint
 }

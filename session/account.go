@@ -50,6 +50,7 @@ func (c *counts) accounting(pending int64) wire.Accounting {
 		Failed:    map[string]int64{engineError: c.failed},
 		Undecoded: map[string]int64{
 			"corrupt": c.decode.Undecoded.Corrupt, "no_keyframe": c.decode.Undecoded.NoKeyframe,
+			"lost": c.decode.Undecoded.Lost, "late": c.decode.Undecoded.Late,
 		},
 	}
 	for why, n := range c.dropped {

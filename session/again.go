@@ -27,6 +27,9 @@ type LineReader = func(ctx context.Context, after uint64, limit int) ([]Line, er
 // Locate finds out how to decode the frame of a result again, from the timeline.
 func Locate(ctx context.Context, start wire.Start, result uint64, read LineReader) (a Again, err error) {
 	a.Job = media.Job{Live: start.Mode == wire.Live, Container: start.Media.Container, FPS: start.Media.FPS}
+	if start.TakesUnits() {
+		a.Job.Container = media.Units
+	}
 	if a.Job.Live {
 		return a, a.inSegment(ctx, result, read)
 	}
@@ -47,6 +50,24 @@ func Locate(ctx context.Context, start wire.Start, result uint64, read LineReade
 	}
 	a.Job.Sample, a.Job.Resume, a.Job.From, a.Sum = p.configured.Sample.Rule(), p.point.at, p.point.from, r.at.Sum
 	return a, nil
+}
+
+// LeftOut says whether the decoder of a live session left out units, because it was
+// behind, before a result. Frames are then not numbered as they are when all is decoded.
+func LeftOut(ctx context.Context, start wire.Start, result uint64, read LineReader) (bool, error) {
+	if !start.TakesUnits() {
+		return false, nil
+	}
+	lines, err := read(ctx, result-1, 1)
+	if err != nil {
+		return false, err
+	}
+	var r replay
+	if len(lines) != 1 {
+		return false, errReplay
+	}
+	err = r.parse(lines[0].Replay)
+	return r.at.Stats.Undecoded.Late > 0, err
 }
 
 // segmentBatch is how many lines are read at a time in search of a segment.

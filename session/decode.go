@@ -97,10 +97,14 @@ func (s *Session) decodeOnce() error {
 			s.observe(d.Stats())
 			return err
 		}
-		if out.Frame != nil && s.mode != wire.Live {
+		put := out.Frame != nil
+		if put && s.mode != wire.Live {
 			s.cfg.Pace.wait(s.ctx) // meanwhile the decoder fills its slots, and waits too
 		}
 		s.accept(out, d.Stats())
+		if put && s.mode == wire.Live {
+			s.keepUp()
+		}
 	}
 }
 
@@ -115,6 +119,9 @@ func (s *Session) openDecoder(refit func()) (media.Decoder, error) {
 		Views: []media.View{s.model.Input.View()}, Sample: s.settings.sample.Rule(), Live: s.mode == wire.Live,
 		Container: s.cfg.Start.Media.Container, FPS: s.cfg.Start.Media.FPS,
 		Base: s.segment.base, Resume: s.point.at, From: s.point.from,
+	}
+	if s.takesUnits() {
+		job.Container, job.MaxAge = media.Units, s.budget()
 	}
 	s.mu.Unlock()
 	d, err := s.cfg.Decoders.Start(s.ctx, file, job)

@@ -87,11 +87,22 @@ func (s *Session) detections(e *entry) *wire.Detections {
 		Frame: e.info.Index, PTS: wire.Millis(e.info.PTS), Width: e.info.Width, Height: e.info.Height,
 		Detections: wire.NewDetections(s.engine, s.tracking.follow(e, &s.inForce)), Model: s.engine.Ref(), Timing: s.timing(e),
 	}
+	if st := e.info.Stamp; st != (media.Stamp{}) {
+		m.RTP, m.ClientTS, m.Seq = given(st.RTP, st.HasRTP), given(st.Client, st.HasClient), given(st.Seq, st.HasSeq)
+	}
 	if err := e.result.Err; err != nil {
 		m.Error = &wire.Failure{Code: wire.Internal}
 		s.log.Warn("frame not inferred", "frame", e.info.Index, "err", err)
 	}
 	return m
+}
+
+// given is a field that is left out if there is nothing to say.
+func given[T any](v T, has bool) *T {
+	if !has {
+		return nil
+	}
+	return &v
 }
 
 func (s *Session) timing(e *entry) wire.Timing {

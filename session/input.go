@@ -104,6 +104,13 @@ func (f *Feeder) Replaced() <-chan struct{} { return f.replaced }
 
 // Write takes the next bytes of the media: all of them, or none with a *wire.Error.
 func (f *Feeder) Write(p []byte) (int, error) {
+	if f.in.s.takesUnits() {
+		return 0, wire.Errorf(wire.BadMessage, "the media of this session is taken picture by picture: JPEG as WebSocket messages, or over WebRTC")
+	}
+	return f.write(p)
+}
+
+func (f *Feeder) write(p []byte) (int, error) {
 	in := f.in
 	in.mu.Lock()
 	err := f.take(p)

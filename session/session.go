@@ -23,6 +23,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"detections/infer"
@@ -90,6 +91,7 @@ type Session struct {
 	// Static after construction.
 	cfg     Config
 	mode    wire.Mode
+	units   bool // the input is access units
 	log     *slog.Logger
 	created time.Time
 	ctx     context.Context // cancelled to stop early
@@ -135,6 +137,10 @@ type Session struct {
 	isReady    bool
 	end        *wire.End // set when the session concludes
 
+	behind atomic.Int64 // ns: see Behind
+
+	lag lag // owned by decode
+
 	// Owned by emit.
 	inForce      settings
 	configuredAt uint64 // offset of the configured event in force
@@ -149,7 +155,7 @@ type Session struct {
 // New makes a session; Run runs it.
 func New(c Config) *Session {
 	s := &Session{
-		cfg: c, mode: cmp.Or(c.Start.Mode, wire.File), log: c.Logger,
+		cfg: c, mode: cmp.Or(c.Start.Mode, wire.File), units: c.Start.TakesUnits(), log: c.Logger,
 		ready: make(chan struct{}), done: make(chan struct{}), changed: make(chan struct{}),
 		state: wire.WaitingForBytes, settings: defaults(),
 	}

@@ -167,7 +167,7 @@ func (g *guarded) closed(c *websocket.Conn, want websocket.StatusCode) {
 func TestEveryRouteTakesItsRole(t *testing.T) {
 	t.Parallel()
 	g := newGuarded(t, options{}, "rita read", "sam stream", "ada admin")
-	open := []string{"GET /health", "GET /livez", "GET /readyz", "GET /{$}"}
+	open := []string{"GET /health", "GET /livez", "GET /readyz", "GET /{$}", "OPTIONS /v1/whip"}
 	for pattern, role := range g.face.Routes() {
 		method, path, _ := strings.Cut(pattern, " ")
 		path = strings.NewReplacer("{$}", "", "{id}", "nosuch", "{media_id}", "nosuch").Replace(path)
@@ -338,8 +338,13 @@ func TestTokensComeByHeaderOrSubprotocol(t *testing.T) {
 		header, protocol string
 		ok               bool
 	}{
-		{good, "", true}, {"", good, true}, {"sam stream", "", true}, {"", g.keys["sam stream"], true},
-		{"", "", false}, {good, good, false}, {"", good + "x", false},
+		{good, "", true},
+		{"", good, true},
+		{"sam stream", "", true},
+		{"", g.keys["sam stream"], true},
+		{"", "", false},
+		{good, good, false},
+		{"", good + "x", false},
 	} {
 		var more []string
 		if c.protocol != "" {

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -29,14 +30,14 @@ const retryAfter = "2"
 // refuse answers with a problem.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	e := wire.AsError(err)
-	info := e.Code.Info()
 	if e.Code == wire.Internal {
 		s.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
 	}
-	status := info.HTTP
-	if status == 0 {
-		status = http.StatusInternalServerError
-	}
+	s.problem(w, cmp.Or(e.Code.Info().HTTP, http.StatusInternalServerError), e)
+}
+
+// problem answers with a status and a problem.
+func (s *Server) problem(w http.ResponseWriter, status int, e *wire.Error) {
 	if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", retryAfter)
 	}
@@ -67,7 +68,7 @@ func (s *Server) index(w http.ResponseWriter, r *http.Request) {
 // noRoute answers what no other route takes: 405 if it is only the method.
 func (s *Server) noRoute(w http.ResponseWriter, r *http.Request, mux *http.ServeMux) {
 	var allowed []string
-	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "DELETE"} {
+	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
 		other := *r
 		other.Method = method
 		if _, pattern := mux.Handler(&other); pattern != "/" {

@@ -142,6 +142,6 @@ func (s *Server) accepted(w http.ResponseWriter, r *http.Request, a *session.Att
 	w.WriteHeader(http.StatusAccepted)
 	// The answer ends only when the body has: many clients stop sending a body when
 	// they have the whole answer.
-	_, _ = w.Write(append(wire.Encode(a.Started), '\n')) // the client may be gone
+	_, _ = w.Write(append(wire.Encode(a.Started), '\n')) //nolint:gosec // G705: JSON; the client may be gone
 	_ = http.NewResponseController(w).Flush()
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"detections/hub"
+	"detections/session/rtc"
 	"detections/session/wire"
 	"detections/session/ws"
 	"detections/web/auth"
@@ -35,7 +36,9 @@ type Config struct {
 	// Models changes the version of the model on request; nil: nobody does.
 	Models Models
 	// Outbox delivers to the Annotations service; nil: nothing does.
-	Outbox  Outbox
+	Outbox Outbox
+	// RTC takes live media over WebRTC; nil: nothing does.
+	RTC     *rtc.Server
 	Version string
 	Limits  Limits
 	Logger  *slog.Logger
@@ -137,6 +140,7 @@ func (s *Server) table() []route {
 		{"POST /v1/outbox/retry", auth.Admin, s.outbox(s.retryOutbox)},
 		{"POST /v1/outbox/drop", auth.Admin, s.outbox(s.dropOutbox)},
 	}
+	table = append(table, s.whipTable()...)
 	if s.cfg.Metrics != nil {
 		table = append(table, route{"GET /metrics", auth.Admin, s.cfg.Metrics.ServeHTTP})
 	}
@@ -186,6 +190,7 @@ POST /detect/video   a video; detections are answered while it uploads (SSE, or 
 POST /detect/{id}    media of the Annotations service: 202, and its detections are delivered
 GET  /detect/stream  server-sent events of a session (?session=…, ?media=…) or of everything
 GET  /v1/session     WebSocket, subprotocol detections.v1: bytes in, detections out
+POST /v1/whip        WebRTC (WHIP): an SDP offer with video; detections on the data channel detections.v1
 GET  /v1/sessions    running and kept sessions; /{id}, /{id}/results?format=csv
 GET  /v1/media       /{sha256}: sessions with results for these bytes
 GET  /v1/model       the model and its engines; POST: look for another version, POST /rollback

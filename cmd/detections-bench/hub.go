@@ -54,7 +54,7 @@ func (h *hub) ready(ctx context.Context) error {
 
 // launchHub starts the program on a data directory and waits until it serves.
 func launchHub(ctx context.Context, o options, data string, more ...string) (_ *hub, err error) {
-	args := append([]string{"serve", "--listen", "127.0.0.1:0", "--data", data, "--log-format", "json", "--ort-library", o.library}, append(more, o.args...)...)
+	args := append([]string{"serve", "--listen", "127.0.0.1:0", "--rtc-listen", "127.0.0.1:0", "--data", data, "--log-format", "json", "--ort-library", o.library}, append(more, o.args...)...)
 	//nolint:gosec // G204: the operator names the program
 	h := &hub{cmd: exec.Command(o.program, args...), data: data, gone: make(chan error, 1)}
 	log, err := h.cmd.StderrPipe()

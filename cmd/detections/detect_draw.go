@@ -108,10 +108,10 @@ func (d *detector) saveCanvas(m *image.RGBA, found *wire.Detections, name string
 		drawBox(m, det)
 	}
 	path := filepath.Join(d.saveTo, name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // G301: the user's results, under his umask
 		return &outputError{path, "", err}
 	}
-	f, err := os.Create(path)
+	f, err := os.Create(path) //nolint:gosec // G304: the user names the folder
 	if err != nil {
 		return &outputError{path, "", err}
 	}

@@ -70,7 +70,8 @@ func startLocal(ctx context.Context, model string) (*localHub, error) {
 	localDir.path = dir
 	localDir.Unlock()
 	s.data = dir
-	s.access = access{}                  // nobody else reaches it
+	s.access = access{} // nobody else reaches it
+	s.webrtc.listen = "off"
 	s.annotations = annotations{}        // nobody would deliver what is left when the program ends
 	log := slog.New(slog.DiscardHandler) // clients are told what goes wrong
 	l := &localHub{dir: dir, served: make(chan struct{}), parts: build(s, log)}

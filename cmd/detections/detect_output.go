@@ -127,7 +127,7 @@ type output struct {
 func newOutput(o *detectOptions, s *screen) (*output, error) {
 	out := &output{format: o.format}
 	if o.saveTo != "" {
-		if err := os.MkdirAll(o.saveTo, 0o755); err != nil {
+		if err := os.MkdirAll(o.saveTo, 0o755); err != nil { //nolint:gosec // G301: the user's results, under his umask
 			return nil, fmt.Errorf("--save-frames: %w", err)
 		}
 	}
@@ -148,7 +148,7 @@ func newOutput(o *detectOptions, s *screen) (*output, error) {
 }
 
 func create(path string) (*writer, error) {
-	f, err := os.Create(path)
+	f, err := os.Create(path) //nolint:gosec // G304: the user names the file
 	if err != nil {
 		return nil, &outputError{path, "", err}
 	}
@@ -165,7 +165,7 @@ func (o *output) begin(in *input) (record, error) {
 		ext = o.format
 	}
 	path := filepath.Join(o.dir, in.out+"."+ext)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // G301: the user's results, under his umask
 		return nil, &outputError{path, "", err}
 	}
 	w, err := create(path)

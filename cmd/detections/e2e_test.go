@@ -213,7 +213,9 @@ type answer struct {
 	Offset     uint64
 	State      string
 	Frame      int64
-	PTS        float64 `json:"pts_ms"`
+	PTS        float64  `json:"pts_ms"`
+	ClientTS   *float64 `json:"client_ts"`
+	Seq        *int64
 	Width      int
 	Height     int
 	Detections json.RawMessage
@@ -225,7 +227,7 @@ type answer struct {
 	Bytes      int64
 	Accounting struct {
 		Decoded, Inferred, Skipped, Pending, Concealed int64
-		Undecoded                                      map[string]int64
+		Undecoded, Dropped                             map[string]int64
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"detections/hub"
 	"detections/hub/timeline"
 	"detections/media/worker"
+	"detections/session/rtc"
 	"detections/web"
 	"detections/web/auth"
 )
@@ -21,6 +22,7 @@ type parts struct {
 	ai       *hub.AI
 	deployer *deployer
 	hub      *hub.Hub
+	rtc      *rtc.Server // nil: no WebRTC
 	face     *web.Server
 	metrics  *web.Metrics
 	loading  sync.WaitGroup
@@ -53,7 +55,10 @@ func (p *parts) open(s *settings, store storeOpener, wait time.Duration, log *sl
 		return err
 	}
 	p.metrics.Watch(p.hub)
-	c := web.Config{Hub: p.hub, Auth: p.auth, Hosts: s.hosts, Origins: s.origins, Metrics: p.metrics, Models: p.deployer, Version: version, Limits: s.fence.limits, Logger: log}
+	if p.rtc, err = s.webrtc.open(p.hub, s.listen, wait, log); err != nil {
+		return err
+	}
+	c := web.Config{Hub: p.hub, Auth: p.auth, Hosts: s.hosts, Origins: s.origins, Metrics: p.metrics, Models: p.deployer, RTC: p.rtc, Version: version, Limits: s.fence.limits, Logger: log}
 	if box := p.hub.Outbox(); box != nil {
 		c.Outbox = box // a nil *Outbox would be something
 		p.metrics.WatchOutbox(box)
@@ -88,11 +93,20 @@ func onDisk(s *settings, log *slog.Logger) storeOpener {
 // load follows the source of the model in the background until the context ends.
 func (p *parts) load(ctx context.Context) { p.loading.Go(func() { p.deployer.run(ctx) }) }
 
+// closeRTC ends media over WebRTC.
+func (p *parts) closeRTC() error {
+	if p.rtc == nil {
+		return nil
+	}
+	return p.rtc.Close()
+}
+
 // close takes the parts apart in the opposite order: sessions, engines, decoders.
 // The context of load must have ended.
 func (p *parts) close() error {
 	p.loading.Wait()
 	var errs []error
+	errs = append(errs, p.closeRTC())
 	if p.hub != nil {
 		errs = append(errs, p.hub.Close())
 	}

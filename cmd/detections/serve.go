@@ -223,6 +223,8 @@ func (d *doors) drain(s *settings, p *parts, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.drainTimeout)
 	defer cancel()
 	left := p.hub.Drain(ctx)
+	media := make(chan error, 1)
+	go func() { media <- p.closeRTC() }() // its clients are told meanwhile
 	err = errors.Join(err, p.hub.Close())
 	log.Info("the data directory is free", "sessions", left, "dur", time.Since(begun).Round(time.Millisecond))
 	<-idle
@@ -235,6 +237,7 @@ func (d *doors) drain(s *settings, p *parts, log *slog.Logger) error {
 	if d.admin != nil {
 		err = errors.Join(err, d.admin.Close())
 	}
+	err = errors.Join(err, <-media)
 	if left.Stuck > 0 {
 		err = errors.Join(err, fmt.Errorf("%d sessions did not come to rest within %v; what they had not recorded is done again", left.Stuck, s.drainTimeout))
 	}

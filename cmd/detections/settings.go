@@ -52,6 +52,7 @@ type settings struct {
 	access      access
 	fence       fence
 	annotations annotations
+	webrtc      webrtc
 
 	drainDelay   time.Duration
 	drainTimeout time.Duration
@@ -99,6 +100,7 @@ func (s *settings) flags() *pflag.FlagSet {
 
 	s.access.flags(f)
 	s.fence.flags(f)
+	s.webrtc.flags(f)
 	s.annotations.flags(f)
 
 	f.DurationVar(&s.drainDelay, "drain-delay", 0, "how long to go on serving, not ready, after the signal to stop; give load balancers the time to notice")
@@ -150,6 +152,7 @@ func (s *settings) validate() error {
 		s.access.validate(), s.fence.validate(), s.annotations.validate(),
 		s.gpu.validate(),
 		s.from.validate(s.model),
+		s.webrtc.validate(),
 	}
 	if r := s.limits.MinRate; !(r > 0 && r <= 1000) || s.limits.PerPrincipal < 0 {
 		errs = append(errs, fmt.Errorf("min-rate, max-per-client: expected above 0 to 1000 and at least 0, got %v and %d", r, s.limits.PerPrincipal))

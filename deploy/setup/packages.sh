@@ -27,7 +27,8 @@ declare -A groups=(
   [containers]='podman=podman runc=runc docker-registry=docker-registry jq=jq curl=curl'
   [test]='
     ffmpeg=ffmpeg shellcheck=shellcheck jq=jq python3=python3
-    python3-websockets=/usr/lib/python3/dist-packages/websockets'
+    python3-websockets=/usr/lib/python3/dist-packages/websockets
+    python3-aiortc=/usr/lib/python3/dist-packages/aiortc'
 )
 
 missing=()

@@ -45,6 +45,7 @@ make_media() {
   pictures
   absurd
   camera
+  live
 
   # Broken ones: 4 KiB of every 64 in the middle third overwritten; cut off.
   for file in people.mp4 people.ts; do
@@ -213,6 +214,14 @@ camera() {
   ff "${three[@]}" "${x265[@]}" camera-hevc.mp4
 }
 
+# live: what a browser or a streaming program sends, 640x480 at 30 pictures a second.
+live() {
+  local vga=(-t 4 -i people.mp4 -vf "fps=30,scale=640:480,noise=alls=4:allf=t")
+  ff "${vga[@]}" -c:v libvpx -deadline realtime -cpu-used 8 -b:v 1500k -g 60 live-vp8.ivf
+  ff "${vga[@]}" -c:v libx264 -preset veryfast -tune zerolatency -profile:v baseline -b:v 1500k -g 60 live-baseline.h264
+  ff "${vga[@]}" -c:v libx264 -preset veryfast -tune zerolatency -profile:v high -b:v 1500k -g 60 live-high.h264
+}
+
 # ff runs ffmpeg so that the same input makes the same bytes.
 ff() { ffmpeg -nostdin -v error -y -threads 1 "${@:1:$#-1}" -threads 1 -fflags +bitexact -flags +bitexact -map_metadata -1 "${!#}"; }
 
@@ -226,7 +235,7 @@ damage() {
 }
 
 key=$({
-  declare -f make_media containers codecs properties restarts pictures absurd camera ff damage
+  declare -f make_media containers codecs properties restarts pictures absurd camera live ff damage
   sha256 "$clip"
   ffmpeg -version | head -n 1
 } | sha256sum | cut -c 1-12)

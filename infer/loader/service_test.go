@@ -318,6 +318,37 @@ func TestTwoVersionsAreKeptAndThoseInUse(t *testing.T) {
 	}
 }
 
+func TestModelsOfOtherNamesAreLeftAlone(t *testing.T) {
+	r := newRig(t)
+	r.fake.Put("cars", loadertest.Model{Bytes: noise(9, rigSize)})
+	cars, err := NewService(ServiceConfig{URL: r.at.URL, Name: "cars", Folder: r.folder, HTTP: r.at.Client()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := cars.Fetch(t.Context(), "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	have := ""
+	for v := range uint64(4) {
+		r.fake.Put("people", loadertest.Model{Bytes: noise(v, rigSize)})
+		have = new(r.fetch(t, have)).Key()
+	}
+	if _, err := os.Stat(other.Path); err != nil {
+		t.Error(err)
+	}
+	// A list of versions that cannot be read is as good as none.
+	if err := os.WriteFile(r.store.index(), []byte("["), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Last(); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a list that cannot be read: %v", err)
+	}
+	if f := r.fetch(t, ""); f.Key() != have {
+		t.Errorf("then %s comes", f.Key())
+	}
+}
+
 func TestAModelThatRotsOnDiskIsFetchedAgain(t *testing.T) {
 	r := newRig(t)
 	f := r.fetch(t, "")

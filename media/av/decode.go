@@ -94,6 +94,7 @@ type decoder struct {
 	restarts restarts
 	resume   *media.Checkpoint // until its picture has come
 	clock    clock
+	units    unitReader
 	skipper  skipper
 	last     media.FrameInfo // of the latest picture, picked or not
 	lastNS   time.Duration   // how long it lasts, as far as known
@@ -190,6 +191,9 @@ func (d *decoder) decodeAll() error {
 	}
 	if d.job.Picture {
 		return refuse(media.ErrUnsupported, "a still picture was expected, and the input is %s", container)
+	}
+	if container == media.Units {
+		return d.readUnits()
 	}
 	if err := d.openDemuxer(); err != nil {
 		return err

@@ -87,7 +87,7 @@ func (d *decoder) openDemuxer() error {
 // recognise finds out the container from the first bytes, or takes the job's word.
 func (d *decoder) recognise() (string, error) {
 	if d.job.Container != "" {
-		if !slices.Contains(media.Containers, d.job.Container) {
+		if d.job.Container != media.Units && !slices.Contains(media.Containers, d.job.Container) {
 			return "", refuse(media.ErrUnsupported, "container %q is not offered; %s", d.job.Container, offered())
 		}
 		return d.job.Container, nil

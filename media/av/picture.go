@@ -15,6 +15,8 @@ import (
 func (d *decoder) picture() error {
 	var p C.det_picture
 	C.det_describe((*C.AVFrame)(d.frame.UnsafePointer()), rational(d.timeBase), &p)
+	unit := d.units.of(int64(p.packet))
+	p.rotation = (p.rotation + C.int(unit.rotation)) % 360
 	d.keys.received(int64(p.packet))
 	d.restarts.received(int64(p.packet), p.intra != 0)
 	d.fields = d.fields || p.interlaced != 0
@@ -31,6 +33,7 @@ func (d *decoder) picture() error {
 	}
 	d.input = max(d.input, d.tell())
 	d.last = d.describePicture(&p)
+	d.last.Stamp = unit.stamp
 	d.last.Index, d.last.PTS, d.last.KeyPTS, d.last.Input = d.stats.Decoded, pts, d.keyTime(pts, p.key != 0), d.input
 	d.stats.Decoded++
 	if p.concealed != 0 {

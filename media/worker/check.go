@@ -83,7 +83,7 @@ func (d *decoder) frame(b []byte) (*media.Frame, error) {
 	f := d.frames[m.slot]
 	f.FrameInfo = media.FrameInfo{
 		Index: m.at.Index, PTS: m.at.PTS, Width: m.width, Height: m.height, Aspect: m.aspect,
-		Key: m.key, KeyPTS: m.at.KeyPTS, Input: m.input, Decode: m.decode, Ready: ready, Checkpoint: m.at,
+		Key: m.key, KeyPTS: m.at.KeyPTS, Input: m.input, Decode: m.decode, Ready: ready, Stamp: m.stamp, Checkpoint: m.at,
 	}
 	for i, v := range d.views {
 		f.Views[i].Geometry = v.PlaceShown(m.width, m.height, m.aspect)
@@ -123,6 +123,7 @@ func (d *decoder) count(st media.DecodeStats, picked int64) error {
 	old := d.stats
 	if st.Picked != old.Picked+picked || st.Decoded < max(old.Decoded, st.Picked) ||
 		st.Undecoded.Corrupt < old.Undecoded.Corrupt || st.Undecoded.NoKeyframe < old.Undecoded.NoKeyframe ||
+		st.Undecoded.Lost < old.Undecoded.Lost || st.Undecoded.Late < old.Undecoded.Late ||
 		st.Concealed < old.Concealed || st.Concealed > st.Decoded {
 		return fmt.Errorf("counters %+v after %+v", st, old)
 	}

@@ -250,7 +250,7 @@ func (c *child) Put(o media.Output, st media.DecodeStats) error {
 		f := o.Frame
 		b = (&frame{
 			slot: c.slots[f], key: f.Key, width: f.Width, height: f.Height, aspect: f.Aspect,
-			input: f.Input, decode: f.Decode, ready: monotonic(), at: f.Checkpoint,
+			input: f.Input, decode: f.Decode, ready: monotonic(), stamp: f.Stamp, at: f.Checkpoint,
 		}).append(b)
 	case o.Rule != nil:
 		b = appendRule(b, *o.Rule, st)

@@ -94,13 +94,14 @@ type frame struct {
 	aspect        float32
 	input         int64
 	decode        time.Duration
-	ready         int64            // CLOCK_MONOTONIC, which all processes of a machine share
+	ready         int64 // CLOCK_MONOTONIC, which all processes of a machine share
+	stamp         media.Stamp
 	at            media.Checkpoint // has the index, the times and the counters too
 }
 
 const (
-	statsLen = 5 * 8
-	frameLen = 2 + 1 + 1 + 4 + 4 + 4 + 3*8 // and the checkpoint
+	statsLen = 7 * 8
+	frameLen = 2 + 1 + 1 + 4 + 4 + 4 + 3*8 + media.StampLen // and the checkpoint
 	ruleLen  = 2 + 2 + 4 + 8 + statsLen
 )
 
@@ -116,7 +117,8 @@ func (f *frame) append(b []byte) []byte {
 	b = le.AppendUint64(b, uint64(f.input))
 	b = le.AppendUint64(b, uint64(f.decode))
 	b = le.AppendUint64(b, uint64(f.ready))
-	b, _ = f.at.AppendBinary(b) // never fails
+	b, _ = f.stamp.AppendBinary(b) // never fails
+	b, _ = f.at.AppendBinary(b)    // never fails
 	return b
 }
 
@@ -130,6 +132,9 @@ func parseFrame(b []byte) (f frame, err error) {
 	f.input = int64(le.Uint64(b[16:]))
 	f.decode = time.Duration(le.Uint64(b[24:]))
 	f.ready = int64(le.Uint64(b[32:]))
+	if f.stamp, err = media.ParseStamp(b[40:]); err != nil {
+		return f, err
+	}
 	return f, f.at.UnmarshalBinary(b[frameLen:])
 }
 
@@ -148,7 +153,7 @@ func parseRule(b []byte) (r media.RuleChange, st media.DecodeStats, err error) {
 }
 
 func appendStats(b []byte, st media.DecodeStats) []byte {
-	for _, n := range []int64{st.Decoded, st.Picked, st.Undecoded.Corrupt, st.Undecoded.NoKeyframe, st.Concealed} {
+	for _, n := range []int64{st.Decoded, st.Picked, st.Undecoded.Corrupt, st.Undecoded.NoKeyframe, st.Concealed, st.Undecoded.Lost, st.Undecoded.Late} {
 		b = le.AppendUint64(b, uint64(n))
 	}
 	return b
@@ -157,7 +162,7 @@ func appendStats(b []byte, st media.DecodeStats) []byte {
 func parseStats(b []byte) (st media.DecodeStats) {
 	st.Decoded, st.Picked = int64(le.Uint64(b)), int64(le.Uint64(b[8:]))
 	st.Undecoded.Corrupt, st.Undecoded.NoKeyframe = int64(le.Uint64(b[16:])), int64(le.Uint64(b[24:]))
-	st.Concealed = int64(le.Uint64(b[32:]))
+	st.Concealed, st.Undecoded.Lost, st.Undecoded.Late = int64(le.Uint64(b[32:])), int64(le.Uint64(b[40:])), int64(le.Uint64(b[48:]))
 	return st
 }
 

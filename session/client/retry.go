@@ -80,7 +80,7 @@ func (c *Client) delay(attempt int) time.Duration {
 	if attempt < 16 {
 		bound = min(bound, c.cfg.Delay<<attempt)
 	}
-	return rand.N(bound) + 1
+	return rand.N(bound) + 1 //nolint:gosec // G404: a delay is no secret
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {

@@ -113,13 +113,16 @@ type decoder struct {
 	wake  chan struct{} // something that Next may wait for has happened
 
 	// Owned by Next.
-	begun  bool // the first byte was looked at
-	told   bool // what kind of stream it is
-	at     int64
-	picker media.Picker
-	keyPTS time.Duration
-	key    int64 // number of the latest key unit, 0: none yet
-	failed error
+	begun   bool // the first byte was looked at
+	told    bool // what kind of stream it is
+	at      int64
+	picker  media.Picker
+	keyPTS  time.Duration
+	key     int64 // number of the latest key unit, 0: none yet
+	failed  error
+	units   int64      // of media.Units that were passed
+	current media.Unit // the next of them, or the last
+	length  int64      // its bytes, with its header
 
 	mu     sync.Mutex
 	size   int64             // guarded by mu
@@ -224,11 +227,11 @@ func (d *decoder) step() (o media.Output, ready bool, err error) {
 	if d.told && d.job.Resume != nil && d.key == 0 {
 		d.resume(*d.job.Resume)
 	}
-	if d.size < d.at+d.unit {
-		if d.final {
+	if whole, err := d.whole(); err != nil || !whole {
+		if err == nil && d.final {
 			return d.end()
 		}
-		return o, false, nil
+		return o, false, err
 	}
 	c, err := d.peek()
 	if c == '!' && d.owner.Deaths > 0 && d.owner.deaths.Load() >= d.owner.Deaths {
@@ -265,6 +268,9 @@ func (d *decoder) resume(c media.Checkpoint) {
 
 // peek reads the first byte of the next unit.
 func (d *decoder) peek() (byte, error) {
+	if d.job.Container == media.Units {
+		return d.script(), nil
+	}
 	var b [1]byte
 	if _, err := d.input.ReadAt(b[:], d.job.Base+d.at); err != nil {
 		return 0, &media.Error{Kind: media.ErrInput, Message: err.Error()}
@@ -283,11 +289,11 @@ func (d *decoder) decode(c byte) (o media.Output, ready bool, err error) {
 	case c == 'z':
 		return d.end()
 	case c == 'p' && d.key == 0:
-		d.at += d.unit
+		d.pass()
 		d.stats.Undecoded.NoKeyframe++
 		return o, true, nil
 	case c != 'K' && c != 'p':
-		d.at += d.unit
+		d.pass()
 		d.stats.Undecoded.Corrupt++
 		return o, true, nil
 	case len(d.rules) > 0 && d.stats.Decoded >= d.job.From:
@@ -295,12 +301,12 @@ func (d *decoder) decode(c byte) (o media.Output, ready bool, err error) {
 	case d.held == d.slots:
 		return o, false, nil // whether it is picked or not: it is simpler
 	}
-	d.at += d.unit
+	d.pass()
 	index := d.stats.Decoded
 	d.stats.Decoded++
-	pts := time.Duration(index) * 40 * time.Millisecond
+	pts := d.pts(index)
 	if c == 'K' {
-		d.key, d.keyPTS = d.at/d.unit, pts
+		d.key, d.keyPTS = d.packets(), pts
 	}
 	if index < d.job.From || !d.job.Picture && !d.picker.Pick(pts) {
 		return o, true, nil
@@ -350,10 +356,11 @@ func (d *decoder) frame(index int64, key bool) *media.Frame {
 		d.signal()
 	})
 	f.FrameInfo, f.Views = pixels.FrameInfo, pixels.Views
+	f.PTS, f.Stamp = d.pts(index), d.current.Stamp
 	f.Key, f.KeyPTS, f.Input, f.Decode = key, d.keyPTS, d.at, d.cost
 	f.Checkpoint = media.Checkpoint{
 		Index: index, PTS: f.PTS, KeyPTS: f.KeyPTS, Stats: d.stats,
-		Key: d.key, Packet: d.at / d.unit, Sent: d.at / d.unit, Pictures: d.stats.Decoded, Start: d.picker.Start(),
+		Key: d.key, Packet: d.packets(), Sent: d.packets(), Pictures: d.stats.Decoded, Start: d.picker.Start(),
 	}
 	f.Hold()
 	d.held++

@@ -46,7 +46,7 @@ const (
 	NonEmpty Results = "nonempty"
 )
 
-// ClientMessage is one of Start, Resume, Watch, EOF, Configure, Cancel, Ping.
+// ClientMessage is one of Start, Resume, Watch, NextPicture, EOF, Configure, Cancel, Ping.
 type ClientMessage interface{ Validate() error }
 
 // Start begins a new session.
@@ -71,6 +71,13 @@ type Start struct {
 	// ExpiresS is how long the results are kept after the end, in seconds: 1 or more,
 	// at most and by default as long as the hub keeps any.
 	ExpiresS int64 `json:"expires_s,omitempty"`
+}
+
+// TakesUnits says whether the input is access units that a door cuts out: what comes
+// over WebRTC, and JPEG pictures one by one. The bytes of other inputs know best
+// themselves where a picture begins.
+func (m *Start) TakesUnits() bool {
+	return m.Mode == Live && (m.Media.Container == media.Units || m.Media.Container == media.JPEG)
 }
 
 // Media describes what is about to be sent. Every field is optional.
@@ -152,6 +159,12 @@ type Watch struct {
 	Results Results `json:"results,omitempty"`
 }
 
+// NextPicture announces the next binary message of a live session of JPEG pictures.
+type NextPicture struct {
+	ClientTS *float64 `json:"client_ts,omitempty"` // ms, by any clock of the client; comes back with the result
+	Seq      *int64   `json:"seq,omitempty"`       // comes back with the result
+}
+
 // EOF says that all bytes were sent.
 type EOF struct{}
 
@@ -192,6 +205,8 @@ func ParseClient(text []byte) (ClientMessage, error) {
 		m = &Resume{}
 	case "watch":
 		m = &Watch{}
+	case "picture":
+		m = &NextPicture{}
 	case "eof":
 		return EOF{}, nil
 	case "configure":
@@ -212,7 +227,7 @@ func ParseClient(text []byte) (ClientMessage, error) {
 	return m, nil
 }
 
-var clientTypes = []string{"start", "resume", "watch", "eof", "configure", "cancel", "ping"}
+var clientTypes = []string{"start", "resume", "watch", "picture", "eof", "configure", "cancel", "ping"}
 
 // jsonProblem says what is wrong with a text in a client's words, not in Go's.
 func jsonProblem(err error) string {
@@ -319,6 +334,9 @@ func (m *Configure) Validate() error {
 	}
 	return errors.Join(m.Sample.validate(), m.Detect.validate(), m.Results.validate())
 }
+
+// Validate checks nothing: JSON has no number that is none.
+func (*NextPicture) Validate() error { return nil }
 
 // Validate checks nothing.
 func (EOF) Validate() error { return nil }

@@ -107,10 +107,15 @@ type Timing struct {
 
 // Detections is the result of one sampled frame.
 type Detections struct {
-	Type       Type        `json:"type"`
-	Offset     uint64      `json:"offset"`
-	Frame      int64       `json:"frame"`
-	PTS        Millis      `json:"pts_ms"`
+	Type   Type   `json:"type"`
+	Offset uint64 `json:"offset"`
+	Frame  int64  `json:"frame"`
+	PTS    Millis `json:"pts_ms"`
+	// What the sender of a live picture said of it, where it did: the RTP time stamp, its
+	// own time (ms; with WebRTC that of capture, since 1970), its own number.
+	RTP        *uint32     `json:"rtp_ts,omitempty"`
+	ClientTS   *float64    `json:"client_ts,omitempty"`
+	Seq        *int64      `json:"seq,omitempty"`
 	Width      int         `json:"width"`
 	Height     int         `json:"height"`
 	Detections []Detection `json:"detections"`

@@ -82,6 +82,8 @@ func EncodeClient(m ClientMessage) []byte {
 		return typed("configure", m)
 	case *Ping:
 		return typed("ping", m)
+	case *NextPicture:
+		return typed("picture", m)
 	case EOF:
 		return []byte(`{"type":"eof"}`)
 	case Cancel:

@@ -27,6 +27,7 @@ type conn struct {
 
 	// Owned by the reader.
 	buffer           []byte // made with the first media: watchers need none
+	picture          picture
 	controls, medias bucket
 
 	results resultsFilter
@@ -152,7 +153,7 @@ func (c *conn) read() error {
 		switch {
 		case kind == websocket.MessageBinary:
 			time.Sleep(c.medias.take()) // who cuts too fine is read more slowly
-			err = c.media(r)
+			err = c.binary(r)
 		case c.controls.take() > 0:
 			err = c.fail(wire.Errorf(wire.Quota, "more than %d control messages per second; nothing needs so many", controlRate))
 		default:
@@ -162,6 +163,14 @@ func (c *conn) read() error {
 			return err
 		}
 	}
+}
+
+// binary takes a binary message.
+func (c *conn) binary(r io.Reader) error {
+	if c.attached.Session.TakesPictures() {
+		return c.takePicture(r)
+	}
+	return c.media(r)
 }
 
 // readText reads a control message.
@@ -202,14 +211,29 @@ func (c *conn) media(r io.Reader) error {
 }
 
 func (c *conn) feed(p []byte) error {
-	f := c.attached.Feeder
-	if f == nil {
+	if err := c.mayFeed(len(p)); err != nil {
+		return err
+	}
+	if c.attached.Feeder == nil {
+		return nil
+	}
+	_, err := c.attached.Feeder.Write(p)
+	return c.fed(err)
+}
+
+// mayFeed says whether so many bytes may be sent now. A watcher is told that it may not.
+func (c *conn) mayFeed(n int) error {
+	if c.attached.Feeder == nil {
 		return c.complain(wire.Errorf(wire.BadMessage, "a watcher sends no media; resume the session with its token to feed it"))
 	}
-	if unacked := c.attached.Session.Unacked(); unacked+int64(len(p)) > c.attached.Started.Limits.Window+chunk {
-		return c.fail(wire.Errorf(wire.Quota, "%d bytes were sent beyond the last ack; the window is %d", unacked+int64(len(p)), c.attached.Started.Limits.Window))
+	if unacked := c.attached.Session.Unacked(); unacked+int64(n) > c.attached.Started.Limits.Window+chunk {
+		return c.fail(wire.Errorf(wire.Quota, "%d bytes were sent beyond the last ack; the window is %d", unacked+int64(n), c.attached.Started.Limits.Window))
 	}
-	_, err := f.Write(p)
+	return nil
+}
+
+// fed says what comes of media that was not taken.
+func (c *conn) fed(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -219,7 +243,7 @@ func (c *conn) feed(p []byte) error {
 	case wire.Conflict:
 		return nil // the session has ended; the writer says so
 	case wire.TooLarge:
-		f.Fail(e) // coming back would not help
+		c.attached.Feeder.Fail(e) // coming back would not help
 		return nil
 	default:
 		return c.fail(e)
@@ -247,6 +271,8 @@ func (c *conn) control(r io.Reader) error {
 		return c.watcher(m)
 	}
 	switch m := m.(type) {
+	case *wire.NextPicture:
+		return c.announce(m)
 	case wire.EOF:
 		c.attached.Feeder.EOF()
 	case wire.Cancel:

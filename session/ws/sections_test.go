@@ -318,8 +318,15 @@ func TestWebSocketSections(t *testing.T) {
 		name  string
 		cases []wsCase
 	}{
-		{"1 framing", framingCases()}, {"2 ping and pong", pingCases()}, {"3 reserved bits", reservedCases()}, {"4 opcodes", opcodeCases()}, {"5 fragmentation", fragmentCases()},
-		{"6 UTF-8", utf8Cases()}, {"7 close", closeCases()}, {"9 limits", limitCases()}, {"10 chopped writes", choppedCases()},
+		{"1 framing", framingCases()},
+		{"2 ping and pong", pingCases()},
+		{"3 reserved bits", reservedCases()},
+		{"4 opcodes", opcodeCases()},
+		{"5 fragmentation", fragmentCases()},
+		{"6 UTF-8", utf8Cases()},
+		{"7 close", closeCases()},
+		{"9 limits", limitCases()},
+		{"10 chopped writes", choppedCases()},
 	} {
 		total += len(section.cases)
 		t.Run(section.name, func(t *testing.T) {

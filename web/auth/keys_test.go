@@ -93,10 +93,14 @@ func TestFilesOfKeysThatAreRefused(t *testing.T) {
 		t.Errorf("no file: %v", err)
 	}
 	for _, c := range []Config{
-		{}, {Issuers: []Issuer{{Name: "i", Secret: make([]byte, 32)}}}, {Audience: []string{""}, Issuers: []Issuer{{Name: "i", Secret: make([]byte, 32)}}},
-		{Audience: []string{"a"}, Issuers: []Issuer{{Name: "i", Secret: make([]byte, 31)}}}, {Audience: []string{"a"}, Issuers: []Issuer{{Name: "i"}}},
+		{},
+		{Issuers: []Issuer{{Name: "i", Secret: make([]byte, 32)}}},
+		{Audience: []string{""}, Issuers: []Issuer{{Name: "i", Secret: make([]byte, 32)}}},
+		{Audience: []string{"a"}, Issuers: []Issuer{{Name: "i", Secret: make([]byte, 31)}}},
+		{Audience: []string{"a"}, Issuers: []Issuer{{Name: "i"}}},
 		{Audience: []string{"a"}, Issuers: []Issuer{{Name: "i", Secret: make([]byte, 32), JWKS: "https://a.example.org"}}},
-		{Audience: []string{"a"}, Issuers: []Issuer{{Name: "key:i", Secret: make([]byte, 32)}}}, {Audience: []string{"a"}, Issuers: []Issuer{{Name: "i#j", Secret: make([]byte, 32)}}},
+		{Audience: []string{"a"}, Issuers: []Issuer{{Name: "key:i", Secret: make([]byte, 32)}}},
+		{Audience: []string{"a"}, Issuers: []Issuer{{Name: "i#j", Secret: make([]byte, 32)}}},
 		{Audience: []string{"a"}, Issuers: []Issuer{{Name: "i", Secret: make([]byte, 32)}, {Name: "i", Secret: make([]byte, 32)}}},
 	} {
 		if a, err := New(c); err == nil {

@@ -1,0 +1,55 @@
+package session
+
+import (
+	"slices"
+	"time"
+
+	"detections/session/wire"
+)
+
+// lag is how far decoding is behind a live input.
+type lag struct {
+	since time.Time     // it is too far behind since then; zero: it is not
+	then  time.Duration // how far that was
+}
+
+// keepUp ends a live session whose decoding falls ever further behind. Of the bytes of
+// a recording none can be left out, only pictures; and what cannot be had fresh is not
+// worth its price. What is behind because an engine was waited for may catch up.
+//
+// How far it is behind is told by when the bytes came: between those of the last
+// picture and the last ones. What comes all at once is behind nothing.
+func (s *Session) keepUp() {
+	s.mu.Lock()
+	at := s.reached.Input
+	s.mu.Unlock()
+	now, age := time.Now(), s.input.backlog(at)
+	s.behind.Store(int64(age))
+	l, budget := &s.lag, s.budget()
+	switch {
+	case age <= 2*budget:
+		l.since = time.Time{}
+	case l.since.IsZero(), now.Sub(l.since) >= budget && age < l.then:
+		l.since, l.then = now, age
+	case now.Sub(l.since) >= budget:
+		s.Abort(wire.Errorf(wire.Overloaded, "decoding is %v behind this live input, more than twice its budget of %v, and falls further behind; send fewer or smaller pictures",
+			age.Round(time.Millisecond), budget))
+	}
+}
+
+// Behind is how far decoding is behind what has come, in a live session.
+func (s *Session) Behind() time.Duration { return time.Duration(s.behind.Load()) }
+
+// Budget is how old a live frame may be when its result is there.
+func (s *Session) Budget() time.Duration { return s.budget() }
+
+// backlog is how much later than the byte before a size the last byte came.
+func (in *input) backlog(size int64) time.Duration {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	i, _ := slices.BinarySearchFunc(in.marks, size, func(m mark, size int64) int { return int(m.size - size) })
+	if i == len(in.marks) {
+		return 0
+	}
+	return in.marks[len(in.marks)-1].at.Sub(in.marks[i].at)
+}

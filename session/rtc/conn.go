@@ -1,0 +1,212 @@
+package rtc
+
+import (
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/pion/sdp/v3"
+	"github.com/pion/webrtc/v4"
+
+	"detections/session"
+	"detections/session/wire"
+)
+
+// conn is one WebRTC connection.
+type conn struct {
+	// Static once negotiated.
+	s         *Server
+	id        string // the secret
+	principal string
+	may       func() error // nil: it always may
+	log       *slog.Logger
+	pc        *webrtc.PeerConnection
+	attached  *session.Attachment
+	fresh     bool // the session began with it
+
+	track   chan *webrtc.TrackRemote // receives the one track that is taken
+	channel chan *webrtc.DataChannel // receives the one channel that is taken
+	state   chan webrtc.PeerConnectionState
+	deleted chan struct{} // closed by Delete
+	gone    chan struct{} // closed when the connection is to end
+	ended   chan struct{} // closed when the data channel has told all there is
+	done    chan struct{} // closed when it has ended
+	work    sync.WaitGroup
+	results resultsFilter
+
+	// Guarded by mu, once it is found by others.
+	mu         sync.Mutex
+	offer      *offer
+	etag       string
+	restarts   int
+	candidates int // of the client, so far
+}
+
+// gathering bounds how long own addresses are looked for.
+const gathering = 2 * time.Second
+
+// negotiate makes the answer to the offer.
+func (c *conn) negotiate() (string, error) {
+	api, err := c.s.api(c.offer)
+	if err != nil {
+		return "", wire.Errorf(wire.BadMessage, "the SDP offer is not usable: %.200s", err)
+	}
+	if c.pc, err = api.NewPeerConnection(webrtc.Configuration{}); err != nil {
+		return "", fmt.Errorf("new peer connection: %w", err)
+	}
+	c.pc.OnConnectionStateChange(func(st webrtc.PeerConnectionState) {
+		select {
+		case c.state <- st:
+		default: // nobody listens any more
+		}
+	})
+	c.pc.OnTrack(func(t *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
+		select {
+		case c.track <- t:
+		default: // there is one
+		}
+	})
+	c.pc.OnDataChannel(func(d *webrtc.DataChannel) {
+		if d.Label() != wire.Subprotocol {
+			_ = d.Close()
+			return
+		}
+		d.OnOpen(func() {
+			select {
+			case c.channel <- d:
+			default:
+				_ = d.Close()
+			}
+		})
+	})
+	answer, err := c.answer()
+	if err != nil {
+		_ = c.pc.GracefulClose()
+		return "", wire.Errorf(wire.BadMessage, "the SDP offer is not usable: %.200s", err)
+	}
+	return answer, nil
+}
+
+// answer takes the offer and answers it, with all own candidates.
+func (c *conn) answer() (string, error) {
+	if err := c.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: c.offer.text}); err != nil {
+		return "", err
+	}
+	answer, err := c.pc.CreateAnswer(nil)
+	if err != nil {
+		return "", err
+	}
+	gathered := webrtc.GatheringCompletePromise(c.pc)
+	if err := c.pc.SetLocalDescription(answer); err != nil {
+		return "", err
+	}
+	select {
+	case <-gathered:
+	case <-time.After(gathering):
+	}
+	text := c.pc.LocalDescription().SDP
+	var d sdp.SessionDescription
+	if err := d.UnmarshalString(text); err != nil {
+		return "", err
+	}
+	c.etag = fmt.Sprintf("%q", ufragOf(&d)+"-"+fmt.Sprint(c.restarts))
+	return text, nil
+}
+
+func ufragOf(d *sdp.SessionDescription) string {
+	for _, m := range d.MediaDescriptions {
+		if u, ok := m.Attribute("ice-ufrag"); ok {
+			return u
+		}
+	}
+	u, _ := d.Attribute("ice-ufrag")
+	return u
+}
+
+// lastWords is how long a client may take to read how its session ended.
+const lastWords = 2 * time.Second
+
+// goodbye is how long a client may take to be asked to come back when the hub ends.
+const goodbye = 300 * time.Millisecond
+
+// live owns the connection until it has ended.
+func (c *conn) live() {
+	defer close(c.done)
+	c.work.Go(c.receive)
+	c.work.Go(c.tell)
+	why := c.wait()
+	c.s.forget(c)
+	close(c.gone)
+	if err := c.pc.GracefulClose(); err != nil {
+		c.log.Debug("close", "err", err)
+	}
+	c.work.Wait()
+	if why != nil && c.fresh && c.attached.Session.Status().Received == 0 {
+		c.attached.Feeder.Fail(why)
+	}
+	c.letGo()
+}
+
+// letGo leaves the session as it is: another connection can come back to it.
+func (c *conn) letGo() {
+	c.attached.Reader.Close()
+	c.attached.Feeder.Detach()
+}
+
+// wait waits until the connection has to end. The error is why it never began.
+func (c *conn) wait() *wire.Error {
+	handshake := time.NewTimer(c.s.cfg.Handshake)
+	defer handshake.Stop()
+	deleted, over, quit := c.deleted, c.attached.Session.Done(), c.s.quit
+	var words <-chan time.Time
+	for {
+		select {
+		case st := <-c.state:
+			switch st {
+			case webrtc.PeerConnectionStateConnected:
+				handshake.Stop()
+			case webrtc.PeerConnectionStateFailed, webrtc.PeerConnectionStateClosed:
+				return wire.Errorf(wire.UploadIncomplete, "the WebRTC connection failed before any media came")
+			}
+		case <-handshake.C:
+			return wire.Errorf(wire.UploadIncomplete, "ICE and DTLS did not finish within %v; is the hub's media port reachable, over UDP or TCP?", c.s.cfg.Handshake)
+		case <-deleted:
+			deleted = nil
+			c.attached.Feeder.EOF()
+			words = time.After(lastWords)
+		case <-over:
+			over = nil
+			words = time.After(lastWords)
+		case <-c.ended:
+			return nil
+		case <-c.attached.Feeder.Replaced():
+			return nil
+		case <-words:
+			return nil
+		case <-quit: // the client is asked to come back, if it listens
+			quit = nil
+			words = time.After(goodbye)
+		}
+	}
+}
+
+// resultsFilter is which results this connection wants.
+type resultsFilter struct {
+	mu       sync.Mutex
+	nonempty bool
+}
+
+func (f *resultsFilter) set(r wire.Results) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if r != "" {
+		f.nonempty = r == wire.NonEmpty
+	}
+}
+
+func (f *resultsFilter) wants(e wire.Event) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return !e.Empty || !f.nonempty
+}

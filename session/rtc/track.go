@@ -1,0 +1,213 @@
+package rtc
+
+import (
+	"encoding/binary"
+	"errors"
+	"net"
+	"time"
+
+	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
+	"github.com/pion/webrtc/v4"
+
+	"detections/media"
+	"detections/session/wire"
+)
+
+// pliEvery is how often a key frame is asked for while one is needed.
+const pliEvery = 250 * time.Millisecond
+
+// firstKey is how long the first frame may take to come: most senders begin with a key
+// frame, and need not be asked for one.
+const firstKey = 100 * time.Millisecond
+
+// receiver turns a track into access units. Owned by receive.
+type receiver struct {
+	c      *conn
+	track  *webrtc.TrackRemote
+	kind   webrtc.PayloadType
+	frames *frames
+	pli    time.Time // when a key frame was asked for last
+
+	begun    bool
+	last     uint32 // RTP time stamp of the last frame
+	ticks    int64  // from the first frame to the last, of the RTP clock
+	rotation int
+	capture  float64 // ms since 1970, at the time stamp captured
+	captured uint32
+	known    bool // capture is
+}
+
+// receive reads the track until the connection is gone.
+func (c *conn) receive() {
+	select {
+	case t := <-c.track:
+		r := &receiver{c: c, track: t}
+		if err := r.run(); err != nil {
+			c.log.Debug("track", "err", err)
+		}
+	case <-c.gone:
+	}
+}
+
+func (r *receiver) run() error {
+	var set time.Time // most packets change nothing of it, and it has a price
+	for {
+		if at := r.deadline(); !at.Equal(set) {
+			if err := r.track.SetReadDeadline(at); err != nil {
+				return err
+			}
+			set = at
+		}
+		p, _, err := r.track.ReadRTP()
+		now := time.Now()
+		switch {
+		case isTimeout(err):
+		case err != nil:
+			return err
+		case !r.take(p, now):
+			continue
+		}
+		if r.frames == nil {
+			r.ask(now)
+			continue
+		}
+		for f, ok := r.frames.pop(now); ok; f, ok = r.frames.pop(now) {
+			if err := r.write(f); err != nil {
+				return err
+			}
+		}
+		r.repeat(r.frames.missing(now))
+		if r.frames.needsKey() || r.isBehind() {
+			r.ask(now)
+		}
+	}
+}
+
+// isBehind says that decoding is: with a key frame it can leave out what is before.
+func (r *receiver) isBehind() bool {
+	s := r.c.attached.Session
+	return s.Behind() > s.Budget()
+}
+
+func isTimeout(err error) bool {
+	e, ok := errors.AsType[net.Error](err)
+	return ok && e.Timeout()
+}
+
+// deadline is when there is something to do although no packet comes.
+func (r *receiver) deadline() time.Time {
+	if r.frames == nil {
+		return time.Now().Add(pliEvery)
+	}
+	at := r.frames.due()
+	if r.frames.needsKey() {
+		if again := r.pli.Add(pliEvery); at.IsZero() || again.Before(at) {
+			at = again
+		}
+	}
+	return at
+}
+
+// take gives a packet to the frames of its codec.
+func (r *receiver) take(p *rtp.Packet, now time.Time) bool {
+	if r.frames == nil {
+		r.pli = now.Add(firstKey - pliEvery)
+	}
+	if kind := webrtc.PayloadType(p.PayloadType); r.frames == nil || kind != r.kind {
+		c := newCodec(r.track.Codec())
+		if c == nil {
+			return false
+		}
+		r.kind, r.frames = kind, newFrames(c, r.c.s.cfg.Jitter)
+		r.frames.rejected = func(err error) { r.c.log.Debug("payload", "err", err) }
+		for _, e := range r.c.extensions() {
+			switch e.URI {
+			case extCapture:
+				r.frames.captureID = uint8(e.ID)
+			case extRotation:
+				r.frames.rotationID = uint8(e.ID)
+			}
+		}
+	}
+	r.frames.push(p, now)
+	return true
+}
+
+// extensions are the header extensions of video that were agreed on.
+func (c *conn) extensions() []webrtc.RTPHeaderExtensionParameter {
+	for _, t := range c.pc.GetTransceivers() {
+		if r := t.Receiver(); t.Kind() == webrtc.RTPCodecTypeVideo && r != nil && r.Track() != nil {
+			return r.GetParameters().HeaderExtensions
+		}
+	}
+	return nil
+}
+
+// ask asks the sender for a key frame, not too often.
+func (r *receiver) ask(now time.Time) {
+	if now.Sub(r.pli) < pliEvery {
+		return
+	}
+	ssrc := uint32(r.track.SSRC())
+	if ssrc == 0 { // no packet has come
+		return
+	}
+	r.pli = now
+	if err := r.c.pc.WriteRTCP([]rtcp.Packet{&rtcp.PictureLossIndication{MediaSSRC: ssrc}}); err != nil {
+		r.c.log.Debug("asking for a key frame", "err", err)
+	}
+}
+
+// repeat asks the sender for packets that are missing.
+func (r *receiver) repeat(missing []uint16) {
+	if len(missing) == 0 {
+		return
+	}
+	nack := &rtcp.TransportLayerNack{MediaSSRC: uint32(r.track.SSRC()), Nacks: rtcp.NackPairsFromSequenceNumbers(missing)}
+	if err := r.c.pc.WriteRTCP([]rtcp.Packet{nack}); err != nil {
+		r.c.log.Debug("asking for packets", "err", err)
+	}
+}
+
+// write hands a frame to the session.
+func (r *receiver) write(f frame) error {
+	if r.begun {
+		r.ticks += int64(int32(f.ts - r.last))
+	}
+	r.begun, r.last = true, f.ts
+	if len(f.rotation) > 0 {
+		r.rotation = int(f.rotation[0]&3) * 90
+	}
+	u := media.Unit{
+		Codec: r.frames.codec.name(), PTS: time.Duration(r.ticks) * time.Second / 90000, Key: f.key, Rotation: r.rotation, Lost: f.lost,
+		Stamp: media.Stamp{RTP: f.ts, HasRTP: true}, Data: f.data,
+	}
+	u.Stamp.Client, u.Stamp.HasClient = r.captureTime(f)
+	err := r.c.attached.Feeder.WriteUnit(&u)
+	if e, ok := errors.AsType[*wire.Error](err); ok {
+		switch e.Code {
+		case wire.TooLarge:
+			r.c.attached.Feeder.Fail(e)
+		case wire.BadMessage, wire.Conflict, wire.Replaced: // it has ended, and whoever owns the connection knows
+		default:
+			r.c.log.Warn("live media is not taken", "err", e)
+		}
+	}
+	return err
+}
+
+// captureTime is when the sender captured a frame, by its own clock. Senders tell it
+// now and then, and the RTP clock goes on from there.
+func (r *receiver) captureTime(f frame) (ms float64, ok bool) {
+	if len(f.capture) >= 8 {
+		const since1900 = 2_208_988_800
+		ntp := binary.BigEndian.Uint64(f.capture)
+		r.capture = (float64(ntp>>32)-since1900)*1000 + float64(ntp&0xffffffff)*1000/(1<<32)
+		r.captured, r.known = f.ts, true
+	}
+	if !r.known {
+		return 0, false
+	}
+	return r.capture + float64(int32(f.ts-r.captured))/90, true
+}

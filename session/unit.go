@@ -1,0 +1,33 @@
+package session
+
+import (
+	"detections/media"
+	"detections/session/wire"
+)
+
+// takesUnits says whether a door cuts the input into access units.
+func (s *Session) takesUnits() bool { return s.units }
+
+// TakesPictures says whether every message of the feeder is one JPEG picture.
+func (s *Session) TakesPictures() bool {
+	return s.takesUnits() && s.cfg.Start.Media.Container == media.JPEG
+}
+
+// TakesRTP says whether the input is what a WebRTC door makes.
+func (s *Session) TakesRTP() bool { return s.takesUnits() && !s.TakesPictures() }
+
+// WriteUnit takes the next access unit: all of it, or nothing with a *wire.Error.
+func (f *Feeder) WriteUnit(u *media.Unit) error {
+	if !f.in.s.takesUnits() {
+		return wire.Errorf(wire.Conflict, "the media of this session is a stream of bytes, not of pictures")
+	}
+	if len(u.Data) > media.MaxUnit {
+		return wire.Errorf(wire.TooLarge, "a picture has at most %d bytes, got %d", media.MaxUnit, len(u.Data))
+	}
+	b, err := media.AppendUnit(make([]byte, 0, media.UnitHeader+len(u.Data)), u)
+	if err != nil {
+		return err
+	}
+	_, err = f.write(b)
+	return err
+}

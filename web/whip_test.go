@@ -1,0 +1,21 @@
+package web_test
+
+import "testing"
+
+// A hub without a media port says so; that the endpoint is there can be asked by anyone.
+func TestWHIPWithoutAMediaPort(t *testing.T) {
+	t.Parallel()
+	s := newHouse(t, options{})
+	res := s.do("OPTIONS", "/v1/whip", nil)
+	if res.StatusCode != 204 || res.Header.Get("Accept-Post") != "application/sdp" {
+		t.Errorf("OPTIONS: %d %v", res.StatusCode, res.Header)
+	}
+	for _, c := range [][2]string{{"POST", "/v1/whip"}, {"PATCH", "/v1/whip/x"}, {"DELETE", "/v1/whip/x"}} {
+		if res := s.do(c[0], c[1], nil); res.StatusCode != 503 || res.Header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s: %d", c[0], res.StatusCode)
+		}
+	}
+	if res := s.do("GET", "/v1/whip", nil); res.StatusCode != 405 || res.Header.Get("Allow") != "POST, OPTIONS" {
+		t.Errorf("GET: %d, allowed %q", res.StatusCode, res.Header.Get("Allow"))
+	}
+}
