@@ -88,9 +88,10 @@ func serve(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 		return err
 	}
 	defer next.stop()
+	url := d.url()
 	go func() { d.served <- s.fence.serve(d.server, p.face.Gate(listener)) }()
 	s.access.warn(listener.Addr(), log)
-	log.Info("serving", "url", d.url(), "data", s.data, "version", version)
+	log.Info("serving", "url", url, "data", s.data, "version", version)
 	watched := supervise(func() { p.hub.Stats() }, log)
 	defer watched.end()
 	select {
@@ -192,6 +193,8 @@ func (d *doors) open(s *settings, p *parts, log *slog.Logger) (err error) {
 	return err
 }
 
+// url is where the hub is. It is asked before the server serves, which gives itself a
+// TLSConfig then.
 func (d *doors) url() string {
 	if d.server.TLSConfig != nil {
 		return "https://" + d.listener.Addr().String()
