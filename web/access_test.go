@@ -412,7 +412,7 @@ func TestExpiredTokenEndsNewActionsOnly(t *testing.T) {
 	t.Parallel()
 	g := newGuarded(t, options{})
 	// The hub allows for clocks that differ by half a minute.
-	short := token(t, "sam", "stream", func(c jwt.MapClaims) { c["exp"] = float64(time.Now().UnixMilli())/1000 - 28.5 })
+	short := token(t, "sam", "stream", func(c jwt.MapClaims) { c["exp"] = float64(time.Now().UnixMilli())/1000 - 26 })
 	c, _ := g.socket("/v1/session", short)
 	if started := g.say(c, `{"type":"start"}`); started.Session == "" {
 		t.Fatalf("%+v", started)

@@ -199,6 +199,8 @@ func (d *doors) open(s *settings, p *parts, log *slog.Logger) (err error) {
 	return err
 }
 
+// url is where the hub is. It is asked before the server serves, which gives itself a
+// TLSConfig then.
 func (d *doors) url() string {
 	if d.secure {
 		return "https://" + d.listener.Addr().String()
