@@ -15,6 +15,7 @@ import (
 	"detections/hub"
 	"detections/infer"
 	"detections/infer/infertest"
+	"detections/session"
 	"detections/session/wire"
 )
 
@@ -195,7 +196,7 @@ func TestAProviderThatCannotBeBuiltIsPassedOver(t *testing.T) {
 func TestAFileKeepsItsVersionAndALiveSessionMoves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := &maker{t: t, price: infertest.Price{Run: 10 * ms}}
-		r := openDeployer(t, hub.AIConfig{}, options{})
+		r := openDeployer(t, hub.AIConfig{}, options{limits: hub.Limits{Rates: session.Rates{Least: -1}}}) // the file waits for long
 		must(t, r.ai.Deploy(t.Context(), k.version("1"), false))
 		file, live := r.start(wire.Start{}), r.start(wire.Start{Mode: wire.Live})
 		for _, c := range []client{file, live} {
