@@ -48,7 +48,7 @@ func (s *Server) allow(role auth.Role, next http.HandlerFunc) http.HandlerFunc {
 			if wire.AsError(err).Code == wire.Unauthorized {
 				s.gate.strangers.Add(1)
 			}
-			s.log.Debug("refused", "method", r.Method, "path", r.URL.Path, "client", s.gate.client(r).String(), "err", err)
+			s.log.Debug("refused", "method", r.Method, "path", auth.Redact(r.URL.Path), "client", s.gate.client(r).String(), "err", err)
 			s.refuse(w, r, err)
 			return
 		}

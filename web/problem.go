@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"detections/session/wire"
+	"detections/web/auth"
 	"detections/web/page"
 )
 
@@ -32,7 +33,7 @@ const retryAfter = "2"
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	e := wire.AsError(err)
 	if e.Code == wire.Internal {
-		s.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
+		s.log.Error("request failed", "method", r.Method, "path", auth.Redact(r.URL.Path), "err", err)
 	}
 	s.problem(w, cmp.Or(e.Code.Info().HTTP, http.StatusInternalServerError), e)
 }

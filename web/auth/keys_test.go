@@ -150,6 +150,7 @@ func TestRedact(t *testing.T) {
 	for in, want := range map[string]string{
 		"/detect/stream": "/detect/stream", "/detect/stream?session=a&ticket=SECRET": "/detect/stream?session=a&ticket=…",
 		"/v1/session?TICKET=SECRET&x=1": "/v1/session?TICKET=…&x=1", "/?a": "/?a",
+		"/v1/whip/SECRET": "/v1/whip/…", "/v1/whip": "/v1/whip", "/v1/whip/SECRET?session=a": "/v1/whip/…?session=a",
 	} {
 		if got := Redact(in); got != want {
 			t.Errorf("%s: %s", in, got)

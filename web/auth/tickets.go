@@ -92,11 +92,15 @@ func (t *tickets) remove(n *ticket) {
 	}
 }
 
-// Redact takes the secrets out of a URL's query, for logs.
+// Redact takes the secrets out of a request's path and query, for logs: tickets, and what
+// WHIP names a connection by.
 func Redact(uri string) string {
 	path, query, found := strings.Cut(uri, "?")
+	if resource, ok := strings.CutPrefix(path, "/v1/whip/"); ok && resource != "" {
+		path = "/v1/whip/…"
+	}
 	if !found {
-		return uri
+		return path
 	}
 	parts := strings.Split(query, "&")
 	for i, p := range parts {
