@@ -106,7 +106,7 @@ gpu-check: setup-test ## every check that needs a GPU: ORT_LIBRARY=PATH of a bui
 .PHONY: test-hostile
 test-hostile: build setup-test ## what strangers may try, for longer: HOSTILE=20000 mutated inputs, bombs, 10,000 watchers, who come back at once
 	@$(step) hostile $(env) --test env HOSTILE=$(or $(HOSTILE),20000) go test -count=1 -v -timeout 60m \
-		-run 'Mutated|Bombs|Fetched|Sandbox|Reach|Ends|Hostile|Pointers' ./sandbox ./media/mediatest ./media/worker ./cmd/detections
+		-run 'Mutated|Bombs|Fetched|Sandbox|Reach|Ends|Hostile|Pointers' ./media/worker/sandbox ./media/mediatest ./media/worker ./cmd/detections
 	@$(step) watchers $(env) --test env DETECTIONS_WATCHERS=10000 go test -count=1 -v -run 'IdleWatchers|ManyReconnect' ./web
 
 .PHONY: fuzz

@@ -62,7 +62,11 @@ func TestE2EHostileMedia(t *testing.T) {
 			t.Errorf("the other session: %s", s)
 		}
 	}
-	if os.Getenv("HOSTILE") != "" && meanwhile.rate() < 0.9*quiet.rate() {
+	switch {
+	case os.Getenv("HOSTILE") == "": // CI's machine has other things to do
+	case quiet.inferred < quiet.decoded*95/100:
+		t.Errorf("this machine is too busy to tell: alone the other session had %s", quiet)
+	case meanwhile.rate() < 0.9*quiet.rate():
 		t.Errorf("the other session had %s, alone %s", meanwhile, quiet)
 	}
 	if a := p.get(t, "/livez"); a != http.StatusOK {
