@@ -30,7 +30,14 @@ func liveSample(fps float64) media.Sample { return media.Sample{FPS: fps} }
 const none = 1_000_000
 
 // liveCPU: what a session costs that infers nothing, against decoding alone.
-func (b *bench) liveCPU(ctx context.Context) error {
+func (b *bench) liveCPU(ctx context.Context) (err error) {
+	main := b.hub
+	// A hub that lets more sessions in than its engines could serve: nothing is inferred.
+	if b.hub, err = startHub(ctx, b.options, "--min-rate", "0.001"); err != nil {
+		b.hub = main
+		return err
+	}
+	defer func() { err = errors.Join(err, b.hub.stop()); b.hub = main }()
 	rows := [][]string{{"processor time, ms per frame", "sessions", "hub", "decoder process", "sum", "of a core at 30 fps", "FFmpeg, paced", "ratio", "target", "", "FFmpeg, at once", "ratio", "our library, at once"}}
 	for _, name := range liveClips {
 		loop, err := b.longClip(ctx, name)

@@ -124,8 +124,13 @@ func ufragOf(d *sdp.SessionDescription) string {
 	return u
 }
 
-// lastWords is how long a client may take to read how its session ended.
-const lastWords = 2 * time.Second
+const (
+	// lastWords is how long a client may take to read how its session ended.
+	lastWords = 2 * time.Second
+	// lastFrames is how long what has come may take to be inferred after a DELETE, for the
+	// client to be told.
+	lastFrames = 10 * time.Second
+)
 
 // goodbye is how long a client may take to be asked to come back when the hub ends.
 const goodbye = 300 * time.Millisecond
@@ -174,7 +179,7 @@ func (c *conn) wait() *wire.Error {
 		case <-deleted:
 			deleted = nil
 			c.attached.Feeder.EOF()
-			words = time.After(lastWords)
+			words = time.After(lastFrames)
 		case <-over:
 			over = nil
 			words = time.After(lastWords)

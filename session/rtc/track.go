@@ -43,13 +43,12 @@ func (c *conn) receive() {
 	select {
 	case t := <-c.track:
 		r := &receiver{c: c, track: t}
-		if err := r.run(); err != nil {
-			c.log.Debug("track", "err", err)
-		}
+		c.log.Debug("the track has ended", "err", r.run())
 	case <-c.gone:
 	}
 }
 
+// run returns why it ended.
 func (r *receiver) run() error {
 	var set time.Time // most packets change nothing of it, and it has a price
 	for {

@@ -80,7 +80,7 @@ func annexB(b []byte) (*Clip, error) {
 	c := &Clip{MimeType: webrtc.MimeTypeH264}
 	var cur Frame
 	picture := false
-	for _, unit := range bytes.Split(b, []byte{0, 0, 1}) {
+	for unit := range bytes.SplitSeq(b, []byte{0, 0, 1}) {
 		unit = bytes.TrimRight(unit, "\x00")
 		if len(unit) < 2 {
 			continue
