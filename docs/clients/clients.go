@@ -7,7 +7,7 @@ import (
 	"fmt"
 )
 
-//go:embed curl.sh stream.py stream.mjs stream/main.go
+//go:embed curl.sh stream.py stream.mjs stream/main.go whip.py
 var files embed.FS
 
 // A Client is a program that somebody can copy.
@@ -37,6 +37,10 @@ func All(host string) ([]Client, error) {
 		{
 			Name: "Go", File: "stream/main.go", Run: "go run ./docs/clients/stream http://" + host + " video.mp4",
 			About: "With the client package of the hub, which reconnects and resumes by itself.",
+		},
+		{
+			Name: "Python, live", File: "whip.py", Run: "python3 whip.py http://" + host + "/v1/whip video.mp4",
+			About: "Publishes over WebRTC (WHIP), as a camera would. Needs the package aiortc.",
 		},
 	}
 	for i := range list {

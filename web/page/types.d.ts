@@ -25,6 +25,7 @@ interface Result {
   frame: number;
   pts_ms: number;
   rtp_ts?: number;
+  client_ts?: number;
   width: number;
   height: number;
   detections: Detection[];

@@ -9,7 +9,7 @@
  * @typedef {object} Way
  * @property {number} widest pixels; wider pictures are made smaller
  * @property {() => boolean} free whether another picture can be sent now
- * @property {(picture: HTMLCanvasElement, time: number) => Promise<number | null>} send its key; null: it was not sent
+ * @property {(picture: HTMLCanvasElement) => Promise<number | null>} send its key; null: it was not sent
  * @property {(r: Result) => number | undefined} key the key of the picture that a result belongs to
  * @property {() => void} close
  */
@@ -115,7 +115,7 @@ export class Live {
       c.height = height;
     }
     c.getContext("2d")?.drawImage(v, 0, 0, width, height);
-    const key = await way.send(c, time);
+    const key = await way.send(c);
     if (key === null || way !== this.#way || this.#closed) return this.#free(c);
     this.#held.push({ key, time, picture: c });
     if (this.#held.length > heldMost) this.#free(this.#held.shift()?.picture);

@@ -85,7 +85,10 @@ export class Meters {
     this.#timings = [];
     this.#seen = [];
     const a = this.accounting;
-    if (a) this.#drops.add([a.skipped, a.dropped.superseded ?? 0, a.dropped.stale ?? 0, sum(a.failed) + sum(a.undecoded), this.skipped()]);
+    if (a) {
+      const { late = 0, ...undecoded } = a.undecoded;
+      this.#drops.add([a.skipped, a.dropped.superseded ?? 0, (a.dropped.stale ?? 0) + late, sum(a.failed) + sum(undecoded), this.skipped()]);
+    }
     this.#ask().catch(() => {});
   }
 

@@ -1,7 +1,5 @@
-// The way over the WebSocket, for browsers and hubs without WebRTC: JPEGs in a stream
-// of Matroska, each with its time, which its result tells.
-
-import { cluster, header } from "./matroska.js";
+// The way over the WebSocket, for browsers and hubs without WebRTC: JPEGs one by one,
+// each announced with its time, which its result tells.
 
 /** @typedef {import("./session.js").Session} Session */
 
@@ -11,11 +9,9 @@ const settleAfter = 1000; // ms after which a picture without an answer counts a
 
 export class Pictures {
   #session;
-  #begun = false; // on this connection
   #encoding = false;
   /** Times of those that are under way. @type {number[]} */
   #sent = [];
-  #last = 0;
   widest = 960;
 
   /** @param {Session} session */
@@ -23,27 +19,19 @@ export class Pictures {
     this.#session = session;
   }
 
-  /** Another connection begins another stream. */
-  begin() {
-    this.#begun = false;
-    this.#sent = [];
-  }
-
   free() {
-    return this.#session.connected && !this.#encoding && this.#sent.filter((t) => t > this.#last - settleAfter).length < underWay;
+    const now = performance.now();
+    this.#sent = this.#sent.filter((t) => t > now - settleAfter);
+    return this.#session.connected && !this.#encoding && this.#sent.length < underWay;
   }
 
-  /** @param {HTMLCanvasElement} picture @param {number} time */
-  async send(picture, time) {
+  /** @param {HTMLCanvasElement} picture @returns {Promise<number | null>} */
+  async send(picture) {
     this.#encoding = true;
-    this.#last = time;
+    const time = Math.round(performance.now());
     try {
       const blob = await new Promise((/** @type {(b: Blob | null) => void} */ done) => picture.toBlob(done, "image/jpeg", quality));
-      if (!blob) return null;
-      const jpeg = new Uint8Array(await blob.arrayBuffer());
-      if (!this.#begun && !this.#session.send(header(picture.width, picture.height))) return null;
-      this.#begun = true; // a picture of another size says so itself
-      if (!this.#session.send(cluster(time, jpeg))) return null;
+      if (!blob || !this.#session.sendPicture(await blob.arrayBuffer(), time)) return null;
       this.#sent.push(time);
       return time;
     } finally {
@@ -53,9 +41,9 @@ export class Pictures {
 
   /** @param {Result} r */
   key(r) {
-    const time = Math.round(r.pts_ms);
+    const time = r.client_ts ?? 0;
     this.#sent = this.#sent.filter((t) => t > time);
-    return time;
+    return r.client_ts;
   }
 
   close() {}

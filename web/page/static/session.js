@@ -20,6 +20,7 @@ import { protocols } from "./access.js";
 
 const slice = 256 << 10; // bytes read from a file at a time
 const backlog = 1 << 20; // bytes that may wait in the browser
+const pictureHead = 48; // bytes that a live picture counts more
 const firstRetry = 250;
 const lastRetry = 5000;
 
@@ -100,14 +101,17 @@ export class Session {
   }
 
   /**
-   * Sends bytes of live media; false if they cannot be sent now.
-   * @param {ArrayBuffer | Uint8Array<ArrayBuffer>} bytes
+   * Sends a live picture; false if it cannot be sent now.
+   * @param {ArrayBuffer} jpeg
+   * @param {number} time comes back with its result
    */
-  send(bytes) {
-    if (!this.connected || this.#socket === null) return false;
-    if (this.unacked + bytes.byteLength > this.limits.window) return false;
-    this.#socket.send(bytes);
-    this.sent += bytes.byteLength;
+  sendPicture(jpeg, time) {
+    const size = jpeg.byteLength + pictureHead;
+    if (!this.connected || this.#socket === null || this.unacked + size > this.limits.window) return false;
+    if (jpeg.byteLength > this.limits.message || this.#socket.bufferedAmount > backlog) return false;
+    this.#socket.send(JSON.stringify({ type: "picture", client_ts: time }));
+    this.#socket.send(jpeg);
+    this.sent += size;
     return true;
   }
 

@@ -127,16 +127,11 @@ function overWebRTC(stream) {
 
 /** @param {MediaStream} stream */
 function overWebSocket(stream) {
-  const s = new Session({ start: { media: { name: now.name, container: "matroska" }, mode: "live", detect: { threshold: panel.threshold }, track: panel.track } });
+  const s = new Session({ start: { media: { name: now.name, container: "jpeg" }, mode: "live", detect: { threshold: panel.threshold }, track: panel.track } });
   const way = new Pictures(s);
   if (now.live) now.live.change(way);
   else show(stream, way);
   attach(s);
-  const told = s.onmessage;
-  s.onmessage = (m) => {
-    if (m.type === "started") way.begin();
-    told(m);
-  };
 }
 
 /** Ends what is sent and keeps what was found. */

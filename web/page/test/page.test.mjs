@@ -183,10 +183,13 @@ test("over the WebSocket, too, the camera's pictures have the boxes that the hub
   const page = await visit(t, chrome, hub.url, { permissions: ["camera"], allowed: [readback], script: () => delete window.RTCPeerConnection });
   /** What went to the hub, by time. @type {Map<number, Buffer>} */
   const sent = new Map();
-  page.on("websocket", (ws) => ws.on("framesent", ({ payload }) => {
-    // One cluster: its time, and a block with the JPEG; see matroska.js.
-    if (typeof payload !== "string" && payload.readUInt32BE(0) === 0x1f43b675) sent.set(Number(payload.readBigUInt64BE(21)), payload.subarray(42));
-  }));
+  page.on("websocket", (ws) => {
+    let time;
+    ws.on("framesent", ({ payload }) => {
+      if (typeof payload === "string") time = JSON.parse(payload).client_ts;
+      else sent.set(time, payload);
+    });
+  });
   await page.evaluate(counterReader);
   await page.evaluate(() => window.watchCounter(768));
   await page.locator("#boxes").uncheck();
@@ -201,6 +204,8 @@ test("over the WebSocket, too, the camera's pictures have the boxes that the hub
   await page.getByRole("button", { name: "Stop" }).click();
   await says(page, /Camera: done/);
   const samples = (await page.evaluate(() => window.samples)).slice(0, 20);
+  const events = new Map((await hub.events(id)).filter((e) => e.type === "detections").map((e) => [e.frame, e]));
+  const pictureOf = (s) => sent.get(events.get(s.frame).client_ts);
   const truth = await page.evaluate(async (jpegs) => {
     const c = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
     const all = [];
@@ -213,15 +218,14 @@ test("over the WebSocket, too, the camera's pictures have the boxes that the hub
       all.push(window.readCounter(c, picture.width / 768));
     }
     return all;
-  }, samples.map((s) => sent.get(s.pts).toString("base64")));
+  }, samples.map((s) => pictureOf(s).toString("base64")));
   assert.deepEqual(samples.map((s) => s.counter), truth);
   assert.ok(truth.every((n) => n !== null) && new Set(truth).size >= 5, `${truth}`);
 
   // The hub finds in this very picture what the session found.
   const last = samples.at(-1); // before the slider was moved
-  const answer = await (await fetch(`${hub.url}/detect`, { method: "POST", body: sent.get(last.pts) })).json();
-  const event = (await hub.events(id)).find((e) => e.type === "detections" && e.pts_ms === last.pts);
-  assert.deepEqual(event.detections.map(({ track, ...d }) => d), answer.detections);
+  const answer = await (await fetch(`${hub.url}/detect`, { method: "POST", body: pictureOf(last) })).json();
+  assert.deepEqual(events.get(last.frame).detections.map(({ track, ...d }) => d), answer.detections);
   assert.ok(answer.detections.some((d) => d.label === "person"));
 });
 
