@@ -104,8 +104,21 @@ gpu-check: setup-test ## every check that needs a GPU: ORT_LIBRARY=PATH of a bui
 	@deploy/gpu-check.sh
 
 .PHONY: test-hostile
-test-hostile: setup-test ## what strangers may try, for longer: 10,000 watchers, who come back at once
+test-hostile: build setup-test ## what strangers may try, for longer: HOSTILE=20000 mutated inputs, bombs, 10,000 watchers, who come back at once
+	@$(step) hostile $(env) --test env HOSTILE=$(or $(HOSTILE),20000) go test -count=1 -v -timeout 60m \
+		-run 'Mutated|Bombs|Fetched|Sandbox|Reach|Ends|Hostile|Pointers' ./sandbox ./media/mediatest ./media/worker ./cmd/detections
 	@$(step) watchers $(env) --test env DETECTIONS_WATCHERS=10000 go test -count=1 -v -run 'IdleWatchers|ManyReconnect' ./web
+
+.PHONY: fuzz
+fuzz: setup-test ## give every parser of strangers' bytes made-up ones, each for FUZZTIME=30s
+	@$(env) --test bash -euo pipefail -c 'for p in $$(go list ./...); do \
+		for f in $$(go test -list "^Fuzz" $$p | grep "^Fuzz" || true); do \
+		$(step) "fuzz $$f" go test -run NONE -fuzz "^$$f$$" -fuzztime $(or $(FUZZTIME),30s) $$p; done; done'
+
+.PHONY: asan
+asan: setup-test ## test the C code, and mutated inputs in it, under the address sanitizer
+	@$(step) asan $(env) --test env HOSTILE=$(or $(HOSTILE),2000) ASAN_OPTIONS=detect_leaks=0 \
+		go test -asan -count=1 -timeout 30m -v -run 'InProcess|Asan|Scale|Decode' ./media/av ./media/mediatest
 
 .PHONY: test-power
 test-power: build setup-test ## cut the power of a file system in a loop device; needs root
@@ -142,10 +155,15 @@ bench-batcher: setup ## measure the batcher with the real engine, and compare po
 docs-scheduling: setup ## draw the distribution of latencies in docs/ anew
 	@$(step) docs-scheduling $(env) env DETECTIONS_SVG='$(CURDIR)/docs/scheduling.svg' go test -count=1 -run SimulationMix ./infer
 
+.PHONY: docs-page
+docs-page: build setup-test ## take the picture of the page in docs/ anew
+	@$(step) docs-page $(env) --test env DETECTIONS_BINARY='$(CURDIR)/bin/detections' node web/page/test/picture.mjs '$(CURDIR)/docs/page.jpg'
+
 .PHONY: lint
-lint: setup-test ## golangci-lint, shellcheck, and whether go fix and go mod tidy have something to change
+lint: setup-test ## golangci-lint, shellcheck, the page's types, and whether go fix and go mod tidy have something to change
 	@$(step) golangci-lint $(env) $(lint)
 	@$(step) shellcheck bash -c "git ls-files -z '*.sh' .ci/run .ci/govulncheck | xargs -0 shellcheck -x"
+	@$(step) 'types of the page' $(env) --test bash -c '"$$DETECTIONS_TEST_CLIENTS"/node_modules/.bin/tsc -p web/page'
 	@$(step) 'go fix' $(env) go fix -diff ./...
 	@$(step) 'go mod tidy' $(env) go mod tidy -diff
 

@@ -139,6 +139,7 @@ type SourceStatus struct {
 	Percent  float64 // of a download; −1: not known
 	ETA      time.Duration
 	Error    string // of the last attempt; empty: it did not fail
+	Reason   string // of the error, in a word
 	Failures int    // attempts in a row
 	Checked  time.Time
 	Next     time.Time // when it is asked again; zero: now, or never

@@ -140,7 +140,7 @@ func New(c Config) (*Hub, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the timelines: %w", err), lock.Close())
 	}
-	if h.disk, err = newDisk(c.Dir, h.limits.Disk); err != nil {
+	if h.disk, err = newDisk(c.Dir, h.limits.Disk, h.limits.Free); err != nil {
 		return nil, errors.Join(err, store.Close(), lock.Close())
 	}
 	h.timeline = timeline.New(store)

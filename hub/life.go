@@ -67,9 +67,16 @@ func (h *Hub) sessionConfig(meta timeline.Meta, o origin) session.Config {
 	if o.Start.Mode != wire.Live {
 		turn = h.files.enter
 	}
+	rates := h.limits.Rates
+	if o.Fetch != nil {
+		rates.Least = 0 // the service's slowness is not held against the media
+	}
+	if r := h.limits.ByteRate; r > 0 { // nor our own
+		rates.Least = min(rates.Least, r/int64(2*h.limits.Sessions))
+	}
 	return session.Config{
 		ID: meta.ID, Turn: turn, Principal: meta.Principal, Start: o.Start, Created: meta.Created, Clock: h.cfg.Clock, Inference: h.cfg.AI, Decoders: h.cfg.Decoders,
-		MaxBytes: h.limits.Bytes, Linger: h.limits.Linger, OnResult: h.cfg.OnResult, Logger: h.log.With("session", meta.ID),
+		MaxBytes: h.limits.Bytes, Rates: rates, Room: h.roomToGoOn, Linger: h.limits.Linger, OnResult: h.cfg.OnResult, Logger: h.log.With("session", meta.ID),
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"time"
+
+	"detections/session"
 )
 
 // Limits bound what clients can use.
@@ -16,6 +18,8 @@ type Limits struct {
 	Message   int64         // bytes of one binary WebSocket message
 	Linger    time.Duration // how long a session waits for its feeder to come back
 	Disk      int64         // bytes of media and results on disk; 0: a share of the file system
+	Free      int64         // bytes of the file system that stay free; 0: a share of it
+	Rates     session.Rates // of a session's media; below 0: any
 	Retention time.Duration // how long an ended session's results are kept
 	Kept      int           // ended sessions kept at most
 	Files     int           // decoded at once; more wait for their turn
@@ -33,14 +37,15 @@ type Limits struct {
 // DefaultLimits are in force where nothing else is configured.
 var DefaultLimits = Limits{
 	Sessions: 64, Pictures: 16, Bytes: 8 << 30, Picture: 32 << 20, Window: 8 << 20, Message: 1 << 20,
-	Linger: 10 * time.Minute, Retention: time.Hour, Kept: 1000, Files: 32, MinRate: 1,
+	Rates: session.Rates{Most: 128 << 20, Least: 1 << 10}, Linger: 10 * time.Minute, Retention: time.Hour, Kept: 1000, Files: 32, MinRate: 1,
 }
 
 func (l Limits) withDefaults() Limits {
 	d := DefaultLimits
 	return Limits{
 		Sessions: cmp.Or(l.Sessions, d.Sessions), Pictures: cmp.Or(l.Pictures, d.Pictures), Bytes: cmp.Or(l.Bytes, d.Bytes), Picture: cmp.Or(l.Picture, d.Picture),
-		Window: cmp.Or(l.Window, d.Window), Message: cmp.Or(l.Message, d.Message), Linger: cmp.Or(l.Linger, d.Linger), Disk: l.Disk,
+		Window: cmp.Or(l.Window, d.Window), Message: cmp.Or(l.Message, d.Message), Linger: cmp.Or(l.Linger, d.Linger), Disk: l.Disk, Free: l.Free,
+		Rates:     session.Rates{Most: max(0, cmp.Or(l.Rates.Most, d.Rates.Most)), Least: max(0, cmp.Or(l.Rates.Least, d.Rates.Least))},
 		Retention: cmp.Or(l.Retention, d.Retention), Kept: cmp.Or(l.Kept, d.Kept),
 		Files: cmp.Or(l.Files, d.Files), PerPrincipal: l.PerPrincipal, MinRate: cmp.Or(l.MinRate, d.MinRate),
 		FrameRate: l.FrameRate, ByteRate: l.ByteRate,

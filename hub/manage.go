@@ -28,7 +28,8 @@ func (h *Hub) Cancel(principal, id string) (*session.Session, error) {
 	return e.Session, nil
 }
 
-// Delete erases a session's media and results, after stopping it if it runs.
+// Delete erases a session's media and results, after stopping it if it runs. When it
+// returns nothing of them is in a file of the hub.
 func (h *Hub) Delete(ctx context.Context, principal, id string) error {
 	e, err := h.find(principal, id)
 	if err != nil {
@@ -44,6 +45,9 @@ func (h *Hub) Delete(ctx context.Context, principal, id string) error {
 		return wire.Errorf(wire.Draining, "the hub is shutting down; delete the session when it is back")
 	}
 	h.forget(e)
+	if err := h.timeline.Erase(ctx, id); err != nil && ctx.Err() == nil {
+		h.log.Warn("a deleted session is still in the store's files for a while", "session", id, "err", err)
+	}
 	return nil
 }
 

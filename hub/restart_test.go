@@ -14,6 +14,7 @@ import (
 	"detections/hub"
 	"detections/hub/timeline"
 	"detections/infer/infertest"
+	"detections/session"
 	"detections/session/sessiontest"
 	"detections/session/wire"
 )
@@ -290,7 +291,7 @@ func TestARestartedHubEndsWhatIsDamagedAndGoesOnWithTheRest(t *testing.T) {
 func TestAFullQuotaRefusesUploadsUntilThereIsRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		// An access unit takes as much as the results of a few.
-		r := open(t, options{limits: hub.Limits{Disk: 40_000}, decoders: sessiontest.Config{Unit: 1000}})
+		r := open(t, options{limits: hub.Limits{Disk: 40_000, Rates: session.Rates{Least: -1}}, decoders: sessiontest.Config{Unit: 1000}})
 		unit := strings.Repeat("K", 1000)
 		old := r.run(wire.Start{}, unit)
 		old.read()

@@ -38,6 +38,8 @@ type Job struct {
 	// from after the checkpoint begins there; that of the checkpoint's frame just
 	// goes on.
 	From int64
+	// Limits bound the input; those that are 0 are the default.
+	Limits Limits
 }
 
 // MaxViews bounds the views of a job.
@@ -62,7 +64,7 @@ func (j Job) Validate() error {
 	if j.Picture && j.Resume != nil {
 		return errors.New("job that resumes a still picture")
 	}
-	return j.Sample.Validate()
+	return errors.Join(j.Limits.Validate(), j.Sample.Validate())
 }
 
 // Picker is what picks the first frames of the job, from the index From on.

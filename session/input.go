@@ -32,6 +32,7 @@ type input struct {
 	incomplete *wire.Error // why the input ended before the media did
 	linger     *time.Timer
 	lingers    int // absences of a feeder so far
+	pace       *time.Timer
 	marks      []mark
 	segments   []segment // that nobody decodes yet, in order
 	current    segment   // that is decoded, or was last
@@ -58,6 +59,7 @@ type Feeder struct {
 	in       *input
 	replaced chan struct{}
 	sum      string
+	brake    brake
 }
 
 // SHA256 is the hash of the bytes that had come when the feeder attached, in hex:
@@ -80,9 +82,10 @@ func (in *input) attach() (*Feeder, int64) {
 	if in.feeder != nil {
 		close(in.feeder.replaced)
 	}
-	in.stopLinger()
+	in.stopTimers()
 	in.interrupt()
 	in.feeder = &Feeder{in: in, replaced: make(chan struct{}), sum: in.sum()}
+	in.watchPace(in.feeder)
 	s.notifyChange()
 	return in.feeder, s.received()
 }
@@ -103,6 +106,7 @@ func (in *input) sum() string {
 func (f *Feeder) Replaced() <-chan struct{} { return f.replaced }
 
 // Write takes the next bytes of the media: all of them, or none with a *wire.Error.
+// It takes its time if they come faster than they may.
 func (f *Feeder) Write(p []byte) (int, error) {
 	if f.in.s.takesUnits() {
 		return 0, wire.Errorf(wire.BadMessage, "the media of this session is taken picture by picture: JPEG as WebSocket messages, or over WebRTC")
@@ -112,9 +116,12 @@ func (f *Feeder) Write(p []byte) (int, error) {
 
 func (f *Feeder) write(p []byte) (int, error) {
 	in := f.in
-	in.mu.Lock()
-	err := f.take(p)
-	in.mu.Unlock()
+	err := f.hold(len(p))
+	if err == nil {
+		in.mu.Lock()
+		err = f.take(p)
+		in.mu.Unlock()
+	}
 	in.grow()
 	if err != nil {
 		return 0, err
@@ -198,6 +205,7 @@ func (in *input) detach(f *Feeder, patience time.Duration) {
 	if in.final || in.closed {
 		return
 	}
+	in.stopTimers()
 	in.interrupt()
 	in.waitForFeeder(patience)
 	in.s.notifyChange()
@@ -247,14 +255,18 @@ func (in *input) end(incomplete *wire.Error) {
 	}
 	in.final, in.incomplete = true, incomplete
 	in.complete.Store(incomplete == nil)
-	in.stopLinger()
+	in.stopTimers()
 	close(in.ended)
 }
 
-func (in *input) stopLinger() {
+func (in *input) stopTimers() {
 	if in.linger != nil {
 		in.linger.Stop()
 		in.linger = nil
+	}
+	if in.pace != nil {
+		in.pace.Stop()
+		in.pace = nil
 	}
 }
 
@@ -330,7 +342,7 @@ func (in *input) shut() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.closed = true
-	in.stopLinger()
+	in.stopTimers()
 }
 
 // acks is the goroutine that acknowledges what is durable.

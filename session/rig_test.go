@@ -42,6 +42,8 @@ type options struct {
 	linger    time.Duration
 	staged    bool // the engines do not look at the pictures
 	pace      *session.Pace
+	rates     session.Rates
+	room      func() error
 }
 
 // rig is a running session with everything real around it except the decoder and
@@ -87,7 +89,7 @@ func begin(t *testing.T, o options) *rig {
 	must(t, err)
 	r.Session = session.New(session.Config{
 		ID: "s", Principal: "p", Start: o.start, Inference: inference, Decoders: r.decoders,
-		Journal: journal{w, o}, Spool: r.spool, Past: o.past, MaxBytes: o.maxBytes, Linger: o.linger, OnResult: o.onResult, Pace: o.pace,
+		Journal: journal{w, o}, Spool: r.spool, Past: o.past, MaxBytes: o.maxBytes, Rates: o.rates, Room: o.room, Linger: o.linger, OnResult: o.onResult, Pace: o.pace,
 	})
 	r.feeder, _ = r.Attach()
 	go func() { r.ran <- r.Run() }()

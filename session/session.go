@@ -79,6 +79,10 @@ type Config struct {
 	Clock func() Moment
 	// MaxBytes bounds the input.
 	MaxBytes int64
+	// Rates bound how fast it may come.
+	Rates Rates
+	// Room says that no more can be taken, and why; nil: there is always room.
+	Room func() error
 	// Linger is how long the session waits for a feeder to come back before its input counts as cut off.
 	Linger time.Duration
 	// OnResult is told of every result, from the session's goroutine; nil: nobody is.

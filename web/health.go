@@ -5,6 +5,7 @@ import (
 
 	"detections/hub/outbox"
 	"detections/infer"
+	"detections/media/worker/sandbox"
 	"detections/session/wire"
 )
 
@@ -42,11 +43,13 @@ func (s *Server) live(w http.ResponseWriter, _ *http.Request) {
 type readiness struct {
 	Ready   bool     `json:"ready"`
 	Reasons []string `json:"reasons,omitempty"`
+	// Sandbox is what decoder processes are in.
+	Sandbox *sandbox.Report `json:"sandbox,omitempty"`
 }
 
 // ready says whether new work should be sent here.
 func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
-	a := readiness{Reasons: append(s.hub.NotReady(), s.gate.notReady()...)}
+	a := readiness{Reasons: append(s.hub.NotReady(), s.gate.notReady()...), Sandbox: s.cfg.Sandbox}
 	a.Ready = len(a.Reasons) == 0
 	status := http.StatusOK
 	if !a.Ready {

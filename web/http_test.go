@@ -284,3 +284,18 @@ func TestForeignPagesAreNotUpgraded(t *testing.T) {
 	a := s.get("/v1/session")
 	s.problem(a, 400, wire.BadMessage, "this is a WebSocket endpoint")
 }
+
+func TestBrowsersGetThePageAndOthersAList(t *testing.T) {
+	t.Parallel()
+	s := newHouse(t, options{})
+	for accept, want := range map[string]string{"text/html,*/*": "<!doctype html>", "*/*": "detections test"} {
+		a := s.get("/", "Accept", accept)
+		text, err := io.ReadAll(a.Body)
+		if err != nil || a.StatusCode != http.StatusOK || !strings.HasPrefix(string(text), want) || a.Header.Get("Vary") != "Accept" {
+			t.Errorf("%s: %s %v %.60s", accept, a.Status, err, text)
+		}
+	}
+	if a := s.get("/page/app.js"); a.StatusCode != http.StatusOK || a.Header.Get("Content-Security-Policy") == "" {
+		t.Errorf("the page's module: %s", a.Status)
+	}
+}

@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"io"
@@ -64,6 +65,7 @@ type options struct {
 	auth           *auth.Authenticator // nil: off
 	logger         *slog.Logger
 	web            web.Limits
+	header         time.Duration // for the header of a request; default a minute
 }
 
 func newHouse(t *testing.T, o options) *house {
@@ -107,7 +109,7 @@ func newHouse(t *testing.T, o options) *house {
 		t.Fatal(err)
 	}
 	s := &house{httptest.NewUnstartedServer(face), t, h, face}
-	s.Config.ReadHeaderTimeout, s.Config.MaxHeaderBytes = time.Second, 16<<10
+	s.Config.ReadHeaderTimeout, s.Config.MaxHeaderBytes = cmp.Or(o.header, time.Minute), 16<<10
 	s.Listener = face.Gate(s.Listener)
 	s.Start()
 	t.Cleanup(func() {

@@ -2,6 +2,7 @@ package web
 
 import (
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -10,6 +11,7 @@ import (
 
 	"detections/hub"
 	"detections/infer"
+	"detections/media/worker/sandbox"
 	"detections/session/wire"
 )
 
@@ -82,6 +84,21 @@ func (m *Metrics) ObserveResult(t wire.Timing) {
 	for i, d := range []wire.Millis{t.Receive, t.Decode, t.Queue, t.Infer, t.Total} {
 		m.stages.WithLabelValues(stages[i]).Observe(time.Duration(d).Seconds())
 	}
+}
+
+// WatchSandbox adds the layers around decoder processes: 1 for those in force.
+func (m *Metrics) WatchSandbox(r sandbox.Report) {
+	layers := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "detections_sandbox_layer", Help: "1 for a layer of the sandbox that decoder processes are in, 0 for one that is missing.",
+	}, []string{"layer"})
+	for _, layer := range r.Active {
+		layers.WithLabelValues(layer).Set(1)
+	}
+	for _, why := range r.Missing {
+		layer, _, _ := strings.Cut(why, ":")
+		layers.WithLabelValues(layer).Set(0)
+	}
+	m.registry.MustRegister(layers)
 }
 
 // Watch adds what a hub counts.

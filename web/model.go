@@ -64,6 +64,7 @@ type sourceView struct {
 	Percent  *wire.Decimal `json:"percent,omitempty"`
 	ETA      *wire.Millis  `json:"eta_ms,omitempty"`
 	Error    string        `json:"error,omitempty"`
+	Reason   string        `json:"reason,omitempty"`
 	Failures int           `json:"failures,omitempty"`
 	Checked  time.Time     `json:"checked,omitzero"`
 	Next     time.Time     `json:"next,omitzero"`
@@ -100,7 +101,7 @@ func viewOf(st hub.AIStatus) modelView {
 	}
 	if s := st.Source; s != nil {
 		v.Source = &sourceView{
-			Name: s.Name, Phase: s.Phase, Percent: percentOf(s.Percent), ETA: etaOf(s.ETA), Error: s.Error,
+			Name: s.Name, Phase: s.Phase, Percent: percentOf(s.Percent), ETA: etaOf(s.ETA), Error: s.Error, Reason: s.Reason,
 			Failures: s.Failures, Checked: s.Checked, Next: s.Next,
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"detections/session/wire"
+	"detections/web/page"
 )
 
 // problem is an RFC 9457 answer with the protocol's code.
@@ -59,7 +60,13 @@ func writeJSON(w http.ResponseWriter, contentType string, status int, v any) {
 	_, _ = newSteady(w).Write(text) //nolint:gosec // G705: JSON, and nosniff is set; the client may be gone
 }
 
+// index answers GET /: browsers get the page, others a list of what there is.
 func (s *Server) index(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Vary", "Accept")
+	if page.Wanted(r) {
+		s.page.ServeHTTP(w, r)
+		return
+	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	_, _ = fmt.Fprintf(w, index, s.cfg.Version, r.Host) //nolint:gosec // G705: plain text, and nosniff is set; the client may be gone

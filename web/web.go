@@ -14,10 +14,12 @@ import (
 	"strings"
 
 	"detections/hub"
+	"detections/media/worker/sandbox"
 	"detections/session/rtc"
 	"detections/session/wire"
 	"detections/session/ws"
 	"detections/web/auth"
+	"detections/web/page"
 )
 
 // Config is what a Server is made of.
@@ -38,7 +40,9 @@ type Config struct {
 	// Outbox delivers to the Annotations service; nil: nothing does.
 	Outbox Outbox
 	// RTC takes live media over WebRTC; nil: nothing does.
-	RTC     *rtc.Server
+	RTC *rtc.Server
+	// Sandbox is what decoder processes are in, for /readyz; nil: nobody knows.
+	Sandbox *sandbox.Report
 	Version string
 	Limits  Limits
 	Logger  *slog.Logger
@@ -53,6 +57,7 @@ type Server struct {
 	sockets *ws.Handler
 	gate    *gate
 	callers counter // requests by principal
+	page    *page.Page
 	handler http.Handler
 }
 
@@ -62,6 +67,10 @@ func New(c Config) (*Server, error) {
 	s := &Server{cfg: c, hub: c.Hub, log: c.Logger, origins: http.NewCrossOriginProtection()}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
+	}
+	var err error
+	if s.page, err = page.New(); err != nil {
+		return nil, err
 	}
 	var patterns []string
 	for _, o := range c.Origins {
@@ -116,6 +125,8 @@ func (s *Server) routes() *http.ServeMux {
 func (s *Server) table() []route {
 	table := []route{
 		{"GET /{$}", open, s.index},
+		{"GET " + page.Prefix, open, s.page.ServeHTTP},
+		{"GET " + page.Clients, open, s.page.ServeHTTP},
 		{"GET /health", open, s.health},
 		{"GET /livez", open, s.live},
 		{"GET /readyz", open, s.ready},

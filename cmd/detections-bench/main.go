@@ -12,6 +12,7 @@
 //	allocs      allocations per frame from shared memory to detections
 //	media       every container and codec: frames, persons, first detection, CPU
 //	sampling    what decoding costs when two frames per second are picked
+//	sandbox     decoding in a sandboxed process against decoding in this one
 //	batcher     the batcher: against its engines alone, fairness, overload, self-tuning
 //	timeline    the store of events: appending, reading from far behind, room on disk
 //	stores      what keeping results on disk costs a session
@@ -75,6 +76,7 @@ var questions = []question{
 	{name: "sampling", ask: (*bench).sampling},
 	{name: "throughput", ask: (*bench).throughput},
 	{name: "allocs", ask: (*bench).allocs},
+	{name: "sandbox", ask: (*bench).boxed},
 	{name: "batcher", ask: (*bench).batcher, bare: true},
 	{name: "timeline", ask: (*bench).timelines, bare: true},
 	{name: "stores", ask: (*bench).stores},
@@ -102,7 +104,7 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.program, "program", "bin/detections", "the program to measure")
 	f.StringVar(&o.library, "ort-library", os.Getenv("ORT_LIBRARY"), "ONNX Runtime; default: $ORT_LIBRARY, else libonnxruntime.so beside the program")
 	f.StringVar(&o.media, "media", os.Getenv("DETECTIONS_TEST_MEDIA"), "`folder` of the test media; default: $DETECTIONS_TEST_MEDIA, which make bench sets")
-	f.StringSliceVar(&o.only, "only", nil, "ask only these `questions`: start, first, media, sampling, throughput, allocs, info, batcher, timeline, stores, restart, live")
+	f.StringSliceVar(&o.only, "only", nil, "ask only these `questions`: start, first, media, sampling, throughput, allocs, info, sandbox, batcher, timeline, stores, restart, live")
 	f.StringVar(&o.files, "files", "*", "of the table media only the files whose name matches this `pattern`")
 	f.IntVar(&o.reps, "reps", 5, "interleaved repetitions")
 	f.StringSliceVar(&o.args, "serve-arg", nil, "more `arguments` for detections serve")

@@ -23,5 +23,7 @@ func decode() int {
 // newDecoders keeps decoder processes ready.
 func newDecoders(s *settings, log *slog.Logger) *worker.Pool {
 	// Pictures need decoders too, beside those of all sessions, and so do those of results.
-	return worker.NewPool(worker.Config{Idle: s.warmWorkers, Max: s.limits.Sessions + s.limits.Pictures + hub.Films, Log: log})
+	c := s.guard.workers(s.limits.Sessions + s.limits.Pictures + hub.Films)
+	c.Idle, c.Log = s.warmWorkers, log
+	return worker.NewPool(c)
 }

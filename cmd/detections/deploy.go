@@ -101,7 +101,7 @@ func (d *deployer) tell(st loader.State) {
 		}
 	}
 	if st.Err != nil {
-		s.Error = st.Err.Error()
+		s.Error, s.Reason = st.Err.Error(), string(st.Err.Reason)
 		switch {
 		case st.Err.Reason == loader.Refused:
 			s.Next = time.Time{} // it does not get better by waiting

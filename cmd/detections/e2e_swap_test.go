@@ -57,7 +57,7 @@ func write(t *testing.T, path, text string) {
 type health struct {
 	AIAvailability, Model, Provider, Reason string
 	Update                                  *struct{ To, Reason string }
-	Source                                  *struct{ Phase, Error string }
+	Source                                  *struct{ Phase, Error, Reason string }
 	Kept                                    []string
 	Status                                  any
 	Code, Detail                            string

@@ -10,6 +10,7 @@ import (
 	"detections/hub"
 	"detections/hub/timeline"
 	"detections/media/worker"
+	"detections/media/worker/sandbox"
 	"detections/session/rtc"
 	"detections/web"
 	"detections/web/auth"
@@ -29,6 +30,7 @@ type parts struct {
 	auth     *auth.Authenticator // nil: off
 	// reachable: other machines can connect.
 	reachable bool
+	sandbox   *sandbox.Report // of decoder processes; nil: nobody asked
 }
 
 // build makes the parts that need no data directory. The caller closes them.
@@ -49,7 +51,7 @@ func (p *parts) open(s *settings, store storeOpener, wait time.Duration, log *sl
 	}
 	p.hub, err = hub.New(hub.Config{
 		Dir: s.data, Wait: wait, Store: store, Decoders: p.decoders, AI: p.ai,
-		Outbox: deliveries, Limits: s.limits, OnResult: p.metrics.ObserveResult, OnAppend: p.metrics.ObserveAppend, Logger: log,
+		Outbox: deliveries, Limits: s.hubLimits(), OnResult: p.metrics.ObserveResult, OnAppend: p.metrics.ObserveAppend, Logger: log,
 	})
 	if err != nil {
 		return err
@@ -59,6 +61,10 @@ func (p *parts) open(s *settings, store storeOpener, wait time.Duration, log *sl
 		return err
 	}
 	c := web.Config{Hub: p.hub, Auth: p.auth, Hosts: s.hosts, Origins: s.origins, Metrics: p.metrics, Models: p.deployer, RTC: p.rtc, Version: version, Limits: s.fence.limits, Logger: log}
+	if p.sandbox != nil {
+		c.Sandbox = p.sandbox
+		p.metrics.WatchSandbox(*p.sandbox)
+	}
 	if box := p.hub.Outbox(); box != nil {
 		c.Outbox = box // a nil *Outbox would be something
 		p.metrics.WatchOutbox(box)
@@ -99,6 +105,21 @@ func (p *parts) closeRTC() error {
 		return nil
 	}
 	return p.rtc.Close()
+}
+
+// guarded finds out which sandbox decoder processes are in. It is an error if it is not
+// the one that was asked for.
+func (p *parts) guarded(ctx context.Context, log *slog.Logger) error {
+	r, err := p.decoders.Probe(ctx)
+	if err != nil {
+		return err
+	}
+	if p.sandbox = &r; len(r.Missing) > 0 {
+		log.Warn("decoder processes lack a layer of their sandbox", "active", r.Active, "missing", r.Missing)
+	} else {
+		log.Info("decoder processes are in a sandbox", "active", r.Active)
+	}
+	return nil
 }
 
 // close takes the parts apart in the opposite order: sessions, engines, decoders.

@@ -56,6 +56,7 @@ signal ends the program at once; what was acknowledged is kept then too.`,
 func serve(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	syscall.Umask(0o077) // what is in the data directory is nobody else's
 	ctx, leave := context.WithCancelCause(ctx)
 	defer leave(nil)
 	listener, before, err := listen(s)
@@ -72,6 +73,9 @@ func serve(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 	defer closing(&err, p.close)
 	defer leave(nil) // the engines may still be loading
 	p.load(ctx)
+	if err := p.guarded(ctx, log); err != nil {
+		return err
+	}
 	wait, err := p.succeed(ctx, before, log)
 	if err != nil {
 		return err
@@ -88,7 +92,7 @@ func serve(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 		return err
 	}
 	defer next.stop()
-	url := d.url() // the server gives itself a TLS configuration when it serves
+	url := d.url() // before the server sets itself up for HTTP/2, which needs TLS
 	go func() { d.served <- s.fence.serve(d.server, p.face.Gate(listener)) }()
 	s.access.warn(listener.Addr(), log)
 	log.Info("serving", "url", url, "data", s.data, "version", version)
@@ -179,6 +183,7 @@ func newServer(h http.Handler, log *slog.Logger) *http.Server {
 type doors struct {
 	listener net.Listener
 	server   *http.Server
+	secure   bool         // by TLS; a server that runs makes itself a TLSConfig in any case
 	admin    *http.Server // nil: there is none
 	served   chan error   // receives when no connection is accepted any more
 }
@@ -189,12 +194,15 @@ func (d *doors) open(s *settings, p *parts, log *slog.Logger) (err error) {
 	if d.server.TLSConfig, err = s.fence.tls(log); err != nil {
 		return err
 	}
+	d.secure = d.server.TLSConfig != nil
 	d.admin, err = s.fence.listenAdmin(p.metrics, log)
 	return err
 }
 
+// url is where the hub is. It is asked before the server serves, which gives itself a
+// TLSConfig then.
 func (d *doors) url() string {
-	if d.server.TLSConfig != nil {
+	if d.secure {
 		return "https://" + d.listener.Addr().String()
 	}
 	return "http://" + d.listener.Addr().String()

@@ -45,6 +45,7 @@ type settings struct {
 
 	limits      hub.Limits
 	warmWorkers int
+	guard       guard
 	store       string
 	sync        string
 	takeover    bool
@@ -87,15 +88,20 @@ func (s *settings) flags() *pflag.FlagSet {
 	f.Var((*byteSize)(&s.limits.Picture), "max-picture", "most bytes of one picture")
 	f.Var((*byteSize)(&s.limits.Window), "window", "most bytes that a WebSocket client may send beyond the last ack")
 	f.Var((*byteSize)(&s.limits.Message), "max-message", "most bytes of one binary WebSocket message")
+	f.Var((*byteSize)(&s.limits.Rates.Most), "max-media-rate", "most bytes per second of one session's media; a faster client is slowed down")
+	f.Var((*byteSize)(&s.limits.Rates.Least), "min-media-rate", "least bytes per second of a file, over a minute, or its upload counts as cut off; live media may be slower")
 	f.DurationVar(&s.limits.Linger, "linger", d.Linger, "how long a session waits for a lost client to come back")
 	f.DurationVar(&s.limits.Retention, "retention", d.Retention, "how long an ended session's results are kept")
 	f.IntVar(&s.limits.Kept, "max-kept", d.Kept, "most ended sessions whose results are kept")
 	capacity(&s.limits, f)
 	f.IntVar(&s.warmWorkers, "warm-workers", 2, "decoder processes that are started ahead")
 
+	s.guard.flags(f)
+
 	f.StringVar(&s.store, "store", "disk", "where results are kept: disk, or memory, which ends with the process and with it every session")
 	f.StringVar(&s.sync, "sync", "interval", "when results are on disk: interval, within 10 ms, or always, before anyone is told; uploads always are before they are acknowledged")
 	f.Var((*byteSize)(&s.limits.Disk), "max-disk", "most bytes of media and results on disk, at which new uploads are refused; 0: 80 % of the file system")
+	f.Var((*byteSize)(&s.limits.Free), "min-free-disk", "bytes of the file system that stay free: below, no media is taken; 0: 2 % of it")
 	f.BoolVar(&s.takeover, "takeover", false, "take over from the process that has the data directory, once this one is ready")
 
 	s.access.flags(f)
@@ -105,7 +111,7 @@ func (s *settings) flags() *pflag.FlagSet {
 
 	f.DurationVar(&s.drainDelay, "drain-delay", 0, "how long to go on serving, not ready, after the signal to stop; give load balancers the time to notice")
 	f.DurationVar(&s.drainTimeout, "drain-timeout", 25*time.Second, "how long what is in flight may take after that; sessions are suspended and go on in the next process")
-	for name, v := range map[string]int64{"max-media": d.Bytes, "max-picture": d.Picture, "window": d.Window, "max-message": d.Message, "min-upload-rate": s.fence.limits.UploadRate} {
+	for name, v := range map[string]int64{"max-media": d.Bytes, "max-picture": d.Picture, "window": d.Window, "max-message": d.Message, "max-media-rate": d.Rates.Most, "min-media-rate": d.Rates.Least, "min-upload-rate": s.fence.limits.UploadRate} {
 		fl := f.Lookup(name)
 		*fl.Value.(*byteSize) = byteSize(v)
 		fl.DefValue = fl.Value.String()
@@ -145,11 +151,12 @@ func (s *settings) validate() error {
 		atLeast("max-picture", s.limits.Picture, 1), atLeast("window", s.limits.Window, 64<<10),
 		atLeast("max-message", s.limits.Message, 4<<10), atLeast("linger", int64(s.limits.Linger), int64(time.Millisecond)),
 		atLeast("retention", int64(s.limits.Retention), int64(time.Second)), atLeast("max-kept", int64(s.limits.Kept), 1),
-		atLeast("warm-workers", int64(s.warmWorkers), 1), atLeast("drain-delay", int64(s.drainDelay), 0),
+		atLeast("warm-workers", int64(s.warmWorkers), 1), atLeast("max-media-rate", s.limits.Rates.Most, 1<<20), atLeast("min-media-rate", s.limits.Rates.Least, 0),
+		atLeast("drain-delay", int64(s.drainDelay), 0),
 		atLeast("drain-timeout", int64(s.drainTimeout), 0),
 		within("max-frame-rate-per-client", s.limits.FrameRate, hub.MinFrameRate, hub.MaxFrameRate),
 		within("max-byte-rate-per-client", float64(s.limits.ByteRate), hub.MinByteRate, hub.MaxByteRate),
-		s.access.validate(), s.fence.validate(), s.annotations.validate(),
+		s.access.validate(), s.fence.validate(), s.annotations.validate(), s.guard.validate(),
 		s.gpu.validate(),
 		s.from.validate(s.model),
 		s.webrtc.validate(),

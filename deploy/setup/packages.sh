@@ -26,6 +26,7 @@ declare -A groups=(
   [sbom]='jq=jq'
   [containers]='podman=podman runc=runc docker-registry=docker-registry jq=jq curl=curl'
   [test]='
+    chromium=chromium fonts-dejavu-core=/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
     ffmpeg=ffmpeg shellcheck=shellcheck jq=jq python3=python3
     python3-websockets=/usr/lib/python3/dist-packages/websockets
     python3-aiortc=/usr/lib/python3/dist-packages/aiortc'

@@ -42,10 +42,13 @@ make_media() {
   codecs
   properties
   restarts
+  counters
   pictures
   absurd
   camera
   live
+  seeds
+  bombs
 
   # Broken ones: 4 KiB of every 64 in the middle third overwritten; cut off.
   for file in people.mp4 people.ts; do
@@ -150,6 +153,20 @@ restarts() {
   rm sets.h264 sets.begin sets.rest
 }
 
+# counters: the number of each picture is written into it, as eight cells of 32 by 16
+# pixels, lowest bit first, white for one, and their opposites below them. As files, one
+# of which begins late and has B frames, and for a browser to take as its camera.
+counters() {
+  local i cells=drawbox=x=0:y=0:w=256:h=32:color=black:t=fill
+  for ((i = 0; i < 8; i++)); do
+    cells+=",drawbox=x=$((32 * i)):y=0:w=32:h=16:color=white:t=fill:enable='gte(mod(n\,$((2 << i)))\,$((1 << i)))'"
+    cells+=",drawbox=x=$((32 * i)):y=16:w=32:h=16:color=white:t=fill:enable='lt(mod(n\,$((2 << i)))\,$((1 << i)))'"
+  done
+  ff -i people.mp4 -vf "$cells" -c:v libx264 -preset veryfast -crf 20 -g 30 -movflags +faststart counter.mp4
+  ff -t 2 -i counter.mp4 -c:v libx264 -preset veryfast -bf 3 -b_strategy 0 -output_ts_offset 5 counter-late.mkv
+  ff -t 6 -i people.mp4 -vf "$cells" -pix_fmt yuv420p camera.y4m
+}
+
 # pictures: the other formats, the smallest and the largest, and orientation.
 pictures() {
   ff -i frame.png -c:v libwebp -quality 95 frame.webp
@@ -222,6 +239,53 @@ live() {
   ff "${vga[@]}" -c:v libx264 -preset veryfast -tune zerolatency -profile:v high -b:v 1500k -g 60 live-high.h264
 }
 
+# seeds: a second of every container and codec, as small as can be, to be mutated.
+seeds() {
+  local small=(-t 1 -i people.mp4 -vf "fps=5,scale=96:72") q=(-q:v 5) x264=(-c:v libx264 -preset veryfast -crf 30 -g 3 -bf 1)
+  ff "${small[@]}" "${x264[@]}" -movflags +faststart seed.mp4
+  ff -i seed.mp4 -c copy seed-index-end.mov
+  ff -i seed.mp4 -c copy -movflags frag_keyframe+empty_moov+default_base_moof seed-frag.mp4
+  ff -i seed.mp4 -c copy seed.mkv
+  ff -i seed.mp4 -c copy seed.flv
+  ff -i seed.mp4 -c copy -f mpegts seed.ts
+  ff -i seed.mp4 -c copy -bsf:v h264_mp4toannexb seed.avi
+  ff -i seed.mp4 -c copy -bsf:v h264_mp4toannexb -f vob seed.mpg
+  ff -i seed.mp4 -c copy -bsf:v h264_mp4toannexb seed.h264
+  ff "${small[@]}" -c:v libvpx -deadline realtime -cpu-used 8 seed-vp8.webm
+  ff -i seed-vp8.webm -c copy seed-vp8.ivf
+  ff "${small[@]}" -c:v libvpx-vp9 -deadline realtime -cpu-used 8 seed-vp9.webm
+  ff -i seed-vp9.webm -c copy seed-vp9.ivf
+  ff "${small[@]}" -c:v libx265 -preset ultrafast -x265-params log-level=error:pools=none:frame-threads=1 -tag:v hvc1 seed-hevc.mp4
+  ff -i seed-hevc.mp4 -c copy seed-hevc.mkv
+  ff -i seed-hevc.mp4 -c copy -f mpegts seed-hevc.ts
+  ff -i seed-hevc.mp4 -c copy -bsf:v hevc_mp4toannexb seed-hevc.h265
+  ff "${small[@]}" -c:v libaom-av1 -usage realtime -cpu-used 8 seed-av1.mp4
+  ff -i seed-av1.mp4 -c copy seed-av1.webm
+  ff -i seed-av1.mp4 -c copy seed-av1.ivf
+  ff -i seed-av1.mp4 -c copy seed-av1.obu
+  ff "${small[@]}" -r 25 -c:v mpeg1video "${q[@]}" -f mpeg seed-mpeg1.mpg
+  ff "${small[@]}" -r 25 -c:v mpeg2video "${q[@]}" -f mpegts seed-mpeg2.ts
+  ff "${small[@]}" -c:v mpeg4 "${q[@]}" seed-mpeg4.avi
+  ff "${small[@]}" -c:v mpeg4 "${q[@]}" seed-mpeg4.mp4
+  ff "${small[@]}" -c:v msmpeg4 "${q[@]}" seed-msmpeg4.avi
+  ff "${small[@]}" -c:v cinepak seed-cinepak.avi
+  ff "${small[@]}" -c:v mjpeg -pix_fmt yuvj420p "${q[@]}" seed-mjpeg.avi
+  ff -i seed-mjpeg.avi -c copy -f mjpeg seed.mjpeg
+  local one=(-i people.mp4 -frames:v 1 -vf scale=96:72) kind
+  for kind in jpg png bmp gif; do
+    ff "${one[@]}" -update 1 "seed.$kind"
+  done
+  ff "${one[@]}" -c:v libwebp seed.webp
+  ff "${one[@]}" -c:v libwebp -lossless 1 seed-lossless.webp
+}
+
+# bombs: small files that unfold to far more than is decoded.
+bombs() {
+  local x264=(-c:v libx264 -preset ultrafast -pix_fmt yuv420p -rc-lookahead 0 -bf 0)
+  ff -f lavfi -i color=black:size=16000x8000:rate=1 -frames:v 1 "${x264[@]}" bomb-16000x8000.mp4
+  ff -f lavfi -i color=black:size=8192x8192:rate=1 -frames:v 1 "${x264[@]}" bomb-8192x8192.mp4
+}
+
 # ff runs ffmpeg so that the same input makes the same bytes.
 ff() { ffmpeg -nostdin -v error -y -threads 1 "${@:1:$#-1}" -threads 1 -fflags +bitexact -flags +bitexact -map_metadata -1 "${!#}"; }
 
@@ -235,7 +299,7 @@ damage() {
 }
 
 key=$({
-  declare -f make_media containers codecs properties restarts pictures absurd camera live ff damage
+  declare -f make_media containers codecs properties restarts counters pictures absurd camera live seeds bombs ff damage
   sha256 "$clip"
   ffmpeg -version | head -n 1
 } | sha256sum | cut -c 1-12)

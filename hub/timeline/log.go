@@ -102,6 +102,9 @@ func (l *Log) Delete(ctx context.Context, id string) error {
 	return nil
 }
 
+// Erase returns when nothing of a deleted session is on the disk any more.
+func (l *Log) Erase(ctx context.Context, id string) error { return l.store.Erase(ctx, id) }
+
 // Close closes the store.
 func (l *Log) Close() error { return l.store.Close() }
 

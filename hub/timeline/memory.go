@@ -150,6 +150,9 @@ func (m *Memory) List(_ context.Context, unfinished bool) ([]Status, error) {
 	return all, nil
 }
 
+// Erase implements Store: there are no files.
+func (m *Memory) Erase(context.Context, string) error { return nil }
+
 // Delete implements Store.
 func (m *Memory) Delete(_ context.Context, id string) error {
 	m.mu.Lock()

@@ -67,7 +67,8 @@ type Pebble struct {
 	wg      sync.WaitGroup
 
 	full     atomic.Bool
-	noRoom   chan struct{}         // holds one value when full was set
+	noRoom   chan struct{} // holds one value when full was set
+	erasures chan erasure
 	troubled atomic.Pointer[error] // the last table could not be written
 
 	life   sync.RWMutex // held, shared, by everybody who uses db

@@ -31,6 +31,7 @@ func OpenPebble(dir string, o Options) (*Pebble, error) {
 		log:      o.Logger,
 		done:     make(chan struct{}),
 		noRoom:   make(chan struct{}, 1),
+		erasures: make(chan erasure),
 		sessions: map[string]*pebbleSession{},
 	}
 	logs := disk.PathJoin(dir, logFolder)
@@ -48,6 +49,7 @@ func OpenPebble(dir string, o Options) (*Pebble, error) {
 	}
 	p.files.armed.Store(true)
 	p.wg.Go(p.keepRoom)
+	p.wg.Go(p.erase)
 	if o.Sync == Interval {
 		p.wg.Go(p.keepSynced)
 	}
@@ -74,6 +76,7 @@ func (p *Pebble) settings(disk vfs.FS) *pebble.Options {
 		L0CompactionThreshold:       4,
 		L0StopWritesThreshold:       24,
 		FlushDelayDeleteRange:       10 * time.Second,
+		Cleaner:                     cleaner{},
 		MaxOpenFiles:                256,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 1 },
 		EventListener: &pebble.EventListener{

@@ -118,5 +118,8 @@ type Store interface {
 	List(ctx context.Context, unfinished bool) ([]Status, error)
 	// Delete forgets a session. Deleting an unknown one is no error.
 	Delete(ctx context.Context, id string) error
+	// Erase returns when nothing of a deleted session is in any file of the store.
+	// ErrFull, ErrStorage: it will be gone some time later.
+	Erase(ctx context.Context, id string) error
 	Close() error
 }

@@ -61,6 +61,7 @@ type decoder struct {
 	// Static after construction.
 	host     media.Host
 	job      media.Job
+	limits   media.Limits
 	in       *input
 	inHandle cgo.Handle
 	logTo    cgo.Handle
@@ -73,6 +74,7 @@ type decoder struct {
 	indexEnd int64 // a seekable MP4 is of no use before this byte
 
 	// Set by pick, and the decoder by the first packet.
+	probed   int // times that there was no video stream yet
 	chosen   bool
 	stream   int
 	timeBase astiav.Rational
@@ -95,6 +97,7 @@ type decoder struct {
 	resume   *media.Checkpoint // until its picture has come
 	clock    clock
 	units    unitReader
+	pace     pace
 	skipper  skipper
 	last     media.FrameInfo // of the latest picture, picked or not
 	lastNS   time.Duration   // how long it lasts, as far as known
@@ -106,7 +109,7 @@ type decoder struct {
 
 func newDecoder(h media.Host, file *os.File, job media.Job) *decoder {
 	d := &decoder{
-		host: h, job: job, in: newInput(h, file, job.Base), logTo: cgo.NewHandle(h),
+		host: h, job: job, limits: job.Limits.WithDefaults(), in: newInput(h, file, job.Base), logTo: cgo.NewHandle(h),
 		pkt: astiav.AllocPacket(), frame: astiav.AllocFrame(),
 		scaler: newScaler(job.Views), picker: job.Picker(), resume: job.Resume, mark: time.Now(),
 	}
@@ -114,7 +117,7 @@ func newDecoder(h media.Host, file *os.File, job media.Job) *decoder {
 		d.stats = job.Resume.Stats
 	}
 	d.inHandle = cgo.NewHandle(d.in)
-	C.det_log_to(C.uintptr_t(d.logTo))
+	C.det_log_to(C.uintptr_t(d.logTo), C.int64_t(d.limits.Pixels))
 	return d
 }
 
@@ -131,7 +134,7 @@ func (d *decoder) close() {
 	d.pkt.Free()
 	d.frame.Free()
 	d.scaler.free()
-	C.det_log_to(0)
+	C.det_log_to(0, 0)
 	d.inHandle.Delete()
 	d.logTo.Delete()
 }
@@ -237,7 +240,7 @@ func (d *decoder) readPackets() error {
 		switch {
 		case d.in.err != nil:
 			return d.in.err
-		case C.det_limit_hit() != nil: // some demuxers go on, with whatever they take for media
+		case d.overLimit() != "": // some demuxers go on, with whatever they take for media
 			return d.because(err, "the "+d.info.Container+" input cannot be read")
 		case errors.Is(err, astiav.ErrEof) && d.chosen:
 			return nil
@@ -309,7 +312,8 @@ func (d *decoder) findVideo() error {
 	if err != nil || found {
 		return err
 	}
-	if !d.fc.CtxFlags().Has(astiav.FormatContextCtxFlagNoHeader) || d.tell() > probeSize {
+	d.probed++
+	if !d.fc.CtxFlags().Has(astiav.FormatContextCtxFlagNoHeader) || d.tell() > d.limits.Probe || d.probed > d.limits.ProbePackets {
 		return d.noVideo()
 	}
 	return nil
@@ -347,7 +351,7 @@ func (d *decoder) send(pkt *astiav.Packet, number int64) error {
 
 // refused counts a packet that the decoder did not take. Only a limit ends the job.
 func (d *decoder) refused(err error) error {
-	if C.det_limit_hit() != nil || errors.Is(err, astiav.Error(-C.ENOMEM)) {
+	if d.overLimit() != "" || errors.Is(err, astiav.Error(-C.ENOMEM)) {
 		return d.because(err, "decoding")
 	}
 	if d.keys.begun() && !d.resuming() {

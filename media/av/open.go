@@ -20,12 +20,9 @@ import (
 	"detections/media"
 )
 
-// What one job may use.
+// What one job may use, beside what its Limits say.
 const (
-	maxPixels  = C.DET_MAX_PIXELS // of a coded picture
-	maxStreams = C.DET_MAX_STREAMS
-	probeSize  = 1 << 20   // bytes within which a video stream must show up
-	maxAlloc   = 512 << 20 // one allocation of FFmpeg
+	maxAlloc   = 256 << 20 // one allocation of FFmpeg
 	maxPicture = 64 << 20  // bytes of a still picture
 	readBuffer = 32 << 10
 )
@@ -87,8 +84,8 @@ func (d *decoder) openDemuxer() error {
 // recognise finds out the container from the first bytes, or takes the job's word.
 func (d *decoder) recognise() (string, error) {
 	if d.job.Container != "" {
-		if d.job.Container != media.Units && !slices.Contains(media.Containers, d.job.Container) {
-			return "", refuse(media.ErrUnsupported, "container %q is not offered; %s", d.job.Container, offered())
+		if d.job.Container != media.Units && !d.limits.Container(d.job.Container) {
+			return "", refuse(media.ErrUnsupported, "container %q is not offered; %s", d.job.Container, d.offered())
 		}
 		return d.job.Container, nil
 	}
@@ -101,15 +98,19 @@ func (d *decoder) recognise() (string, error) {
 		s := media.Sniff(head[:n], d.in.final)
 		switch {
 		case s.Container == media.JPEG && !d.job.Picture:
-			return d.oneOrMany()
+			name, err := d.oneOrMany()
+			if err != nil {
+				return "", err
+			}
+			return d.allowed(name)
 		case s.Container != "":
-			return s.Container, nil
+			return d.allowed(s.Container)
 		case d.in.final && n == 0:
 			return "", refuse(media.ErrDecode, "the input is empty")
 		case !s.More && s.Looks != "":
-			return "", refuse(media.ErrUnsupported, "the input looks like %s; %s", s.Looks, offered())
+			return "", refuse(media.ErrUnsupported, "the input looks like %s; %s", s.Looks, d.offered())
 		case !s.More:
-			return "", refuse(media.ErrUnsupported, "the input is of no known format; %s", offered())
+			return "", refuse(media.ErrUnsupported, "the input is of no known format; %s", d.offered())
 		}
 		if err := d.in.await(int64(n)); err != nil {
 			return "", err
@@ -137,9 +138,17 @@ func (d *decoder) oneOrMany() (string, error) {
 	}
 }
 
-func offered() string {
-	return "offered are " + strings.Join(media.Containers, ", ") + " with " +
-		strings.Join(codecNames(func(id astiav.CodecID, _ *astiav.Codec) string { return id.Name() }), ", ")
+// allowed refuses a container that this hub does not take.
+func (d *decoder) allowed(name string) (string, error) {
+	if !d.limits.Container(name) {
+		return "", refuse(media.ErrUnsupported, "the input is %s, which is not among the containers that are allowed (setting containers); %s", name, d.offered())
+	}
+	return name, nil
+}
+
+func (d *decoder) offered() string {
+	return "offered are " + strings.Join(slices.DeleteFunc(slices.Clone(media.Containers), func(c string) bool { return !d.limits.Container(c) }), ", ") +
+		" with " + strings.Join(d.codecNames(func(id astiav.CodecID, _ *astiav.Codec) string { return id.Name() }), ", ")
 }
 
 // awaitIndex says whether an MP4 must be read with seeks because its index is
@@ -193,9 +202,9 @@ func (d *decoder) openFormat(name string, seekable bool) error {
 	for k, v := range map[string]string{
 		"format_whitelist":   name,
 		"protocol_whitelist": "none",
-		"codec_whitelist":    strings.Join(codecNames(func(_ astiav.CodecID, c *astiav.Codec) string { return c.Name() }), ","),
-		"max_streams":        strconv.Itoa(maxStreams),
-		"probesize":          strconv.Itoa(probeSize),
+		"codec_whitelist":    strings.Join(d.codecNames(func(_ astiav.CodecID, c *astiav.Codec) string { return c.Name() }), ","),
+		"max_streams":        strconv.Itoa(d.limits.Streams),
+		"probesize":          strconv.FormatInt(d.limits.Probe, 10),
 		"fpsprobesize":       "0",
 	} {
 		_ = opts.Set(k, v, 0)
@@ -226,11 +235,11 @@ func (d *decoder) because(err error, what string) error {
 	if d.in.err != nil {
 		return d.in.err
 	}
-	if hit := C.det_limit_hit(); hit != nil {
-		return refuse(media.ErrTooLarge, "%s: %s", what, C.GoString(hit))
+	if hit := d.overLimit(); hit != "" {
+		return refuse(media.ErrTooLarge, "%s: %s", what, hit)
 	}
 	if errors.Is(err, astiav.Error(-C.ENOMEM)) {
-		return refuse(media.ErrTooLarge, "%s: it needs more memory than a job may use", what)
+		return refuse(media.ErrTooLarge, "%s: it needs more memory than a decoder may have (setting worker-memory)", what)
 	}
 	if errors.Is(err, astiav.ErrEof) && d.in.final {
 		return refuse(media.ErrDecode, "%s: the upload ended within it", what)

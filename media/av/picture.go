@@ -27,6 +27,9 @@ func (d *decoder) picture() error {
 		return err
 	}
 	pts := d.time(&p)
+	if err := d.checkReached(pts); err != nil {
+		return err
+	}
 	d.countSkipped(pts)
 	if err := d.changeRules(); err != nil {
 		return err

@@ -9,7 +9,9 @@
 #include "_cgo_export.h"
 
 static __thread uintptr_t log_handle;
-static __thread const char *limit_hit;
+static __thread int64_t max_pixels;
+static __thread int limit_hit;
+static __thread unsigned hit_w, hit_h;
 
 // astiav's own callback prints into 1024 bytes with vsprintf: a stack overflow that
 // a stream can reach. This one is bounded.
@@ -23,10 +25,13 @@ static void det_log(void *ctx, int level, const char *fmt, va_list args)
 	// The log is the only place where limits are told from damage.
 	unsigned w, h;
 	const char *size = strstr(line, "Picture size ");
-	if (size && sscanf(size, "Picture size %ux%u", &w, &h) == 2 && (int64_t)w * h > DET_MAX_PIXELS)
-		limit_hit = "the pictures have more than " AV_STRINGIFY(DET_MAX_PIXELS) " pixels";
+	if (size && sscanf(size, "Picture size %ux%u", &w, &h) == 2 && (int64_t)w * h > max_pixels) {
+		limit_hit = DET_LIMIT_PIXELS;
+		hit_w = w;
+		hit_h = h;
+	}
 	if (strstr(fmt, "max_streams"))
-		limit_hit = "the input has more than " AV_STRINGIFY(DET_MAX_STREAMS) " streams";
+		limit_hit = DET_LIMIT_STREAMS;
 	if (n > 0 && log_handle)
 		detLog(log_handle, line);
 }
@@ -38,13 +43,19 @@ void det_setup(size_t max_alloc)
 	av_log_set_callback(det_log);
 }
 
-void det_log_to(uintptr_t handle)
+void det_log_to(uintptr_t handle, int64_t pixels)
 {
 	log_handle = handle;
-	limit_hit = NULL;
+	max_pixels = pixels;
+	limit_hit = DET_LIMIT_NONE;
 }
 
-const char *det_limit_hit(void) { return limit_hit; }
+int det_limit_hit(unsigned *w, unsigned *h)
+{
+	*w = hit_w;
+	*h = hit_h;
+	return limit_hit;
+}
 
 static int read_input(void *opaque, uint8_t *buf, int size)
 {
@@ -95,10 +106,10 @@ int det_is_default(AVFormatContext *fc, int stream)
 	return !!(fc->streams[stream]->disposition & AV_DISPOSITION_DEFAULT);
 }
 
-void det_limit_codec(AVCodecContext *cc, int strict)
+void det_limit_codec(AVCodecContext *cc, int64_t max_pixels, int strict)
 {
 	cc->thread_count = 1;
-	cc->max_pixels = DET_MAX_PIXELS;
+	cc->max_pixels = max_pixels;
 	cc->flags |= AV_CODEC_FLAG_COPY_OPAQUE;
 	if (strict)
 		cc->strict_std_compliance = FF_COMPLIANCE_STRICT;

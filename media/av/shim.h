@@ -5,23 +5,19 @@
 #include <libavformat/avformat.h>
 #include <stdint.h>
 
-// The largest coded picture that is decoded: twice 4K UHD.
-#define DET_MAX_PIXELS 16588800
-
-// The largest number of streams: recordings of films and television have dozens.
-#define DET_MAX_STREAMS 64
-
 // What go-astiav has no door for. Nothing here keeps state of its own except the
 // scaler and the calling thread's log flags.
 
 // Process-wide limits and the log callback; done once.
 void det_setup(size_t max_alloc);
 
-// The job whose log lines come from the calling thread, 0: none.
-void det_log_to(uintptr_t handle);
+// The job whose log lines come from the calling thread, 0: none, and the largest
+// coded picture that it decodes.
+void det_log_to(uintptr_t handle, int64_t max_pixels);
 
-// Which limit was hit on this thread, in words, or NULL.
-const char *det_limit_hit(void);
+// Which limit was hit on this thread, and by a picture of which size.
+enum { DET_LIMIT_NONE, DET_LIMIT_PIXELS, DET_LIMIT_STREAMS };
+int det_limit_hit(unsigned *w, unsigned *h);
 
 // Gives the format context an input that calls detRead (and detSeek). fill_in lets
 // the demuxer infer times that the container does not have.
@@ -36,7 +32,7 @@ int det_is_cover(AVFormatContext *fc, int stream);
 int det_is_default(AVFormatContext *fc, int stream);
 
 // Sets up limits and packet numbering of a decoder before it is opened.
-void det_limit_codec(AVCodecContext *cc, int strict);
+void det_limit_codec(AVCodecContext *cc, int64_t max_pixels, int strict);
 void det_number_packet(AVPacket *p, int64_t number);
 
 // Whether a packet brings another header than the stream's.

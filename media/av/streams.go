@@ -23,7 +23,7 @@ func (d *decoder) pick() (found bool, err error) {
 	streams := d.fc.Streams()
 	for i, st := range streams {
 		p := st.CodecParameters()
-		if p.MediaType() != astiav.MediaTypeVideo || decoderOf(p.CodecID()) == nil || C.det_is_cover(d.raw(), C.int(i)) != 0 {
+		if p.MediaType() != astiav.MediaTypeVideo || d.decoderOf(p.CodecID()) == nil || C.det_is_cover(d.raw(), C.int(i)) != 0 {
 			continue
 		}
 		s := p.Width() * p.Height()
@@ -46,12 +46,12 @@ func (d *decoder) pick() (found bool, err error) {
 		}
 	}
 	p := streams[best].CodecParameters()
-	if int64(p.Width())*int64(p.Height()) > maxPixels {
-		return true, refuse(media.ErrTooLarge, "the pictures are %d×%d pixels; at most %d in all are decoded", p.Width(), p.Height(), maxPixels)
+	if int64(p.Width())*int64(p.Height()) > d.limits.Pixels {
+		return true, refuse(media.ErrTooLarge, "%s", d.tooManyPixels(p.Width(), p.Height()))
 	}
 	d.chosen, d.stream, d.timeBase = true, best, streams[best].TimeBase()
 	d.describe(streams[best])
-	return true, nil
+	return true, d.checkDeclared(streams[best].NbFrames())
 }
 
 // openStream opens the decoder of the chosen stream, with its first packet: by then
@@ -60,7 +60,7 @@ func (d *decoder) pick() (found bool, err error) {
 func (d *decoder) openStream() error {
 	p := d.fc.Streams()[d.stream].CodecParameters()
 	if d.cc != nil {
-		if p.CodecID() == d.codec || decoderOf(p.CodecID()) == nil {
+		if p.CodecID() == d.codec || d.decoderOf(p.CodecID()) == nil {
 			return nil
 		}
 		if err := d.drain(); err != nil {
@@ -76,9 +76,9 @@ func (d *decoder) openStream() error {
 func (d *decoder) openCodec(id astiav.CodecID, p *astiav.CodecParameters) error {
 	d.info.Codec, d.codec, d.lengths = id.Name(), id, 0
 	d.restarts.opened()
-	codec := decoderOf(id)
+	codec := d.decoderOf(id)
 	if codec == nil {
-		return refuse(media.ErrUnsupported, "this build has no decoder for %s", id.Name())
+		return refuse(media.ErrUnsupported, "%s is not a codec that is decoded here; %s", id.Name(), d.offered())
 	}
 	d.cc = astiav.AllocCodecContext(codec)
 	if p != nil {
@@ -88,7 +88,7 @@ func (d *decoder) openCodec(id astiav.CodecID, p *astiav.CodecParameters) error 
 		d.lengths = lengthsOf(id, p.ExtraData())
 	}
 	d.cc.SetTimeBase(d.timeBase)
-	C.det_limit_codec((*C.AVCodecContext)(d.cc.UnsafePointer()), boolInt(d.strict(id)))
+	C.det_limit_codec((*C.AVCodecContext)(d.cc.UnsafePointer()), C.int64_t(d.limits.Pixels), boolInt(d.strict(id)))
 	if err := d.cc.Open(codec, nil); err != nil {
 		return d.because(err, "the "+d.info.Codec+" decoder cannot be opened")
 	}
@@ -138,21 +138,21 @@ func (d *decoder) noVideo() error {
 		return refuse(media.ErrDecode, "the %s input has no streams", d.info.Container)
 	}
 	return refuse(media.ErrUnsupported, "the input has %s but no video that can be decoded; %s",
-		strings.Join(found, " and "), offered())
+		strings.Join(found, " and "), d.offered())
 }
 
-func decoderOf(id astiav.CodecID) *astiav.Codec {
-	if !slices.Contains(codecs, id) {
+func (d *decoder) decoderOf(id astiav.CodecID) *astiav.Codec {
+	if !slices.Contains(codecs, id) || !d.limits.Codec(id.Name()) {
 		return nil
 	}
 	return astiav.FindDecoder(id)
 }
 
 // codecNames are the names of the codecs, or of the decoders, that are offered.
-func codecNames(name func(astiav.CodecID, *astiav.Codec) string) []string {
+func (d *decoder) codecNames(name func(astiav.CodecID, *astiav.Codec) string) []string {
 	var names []string
 	for _, id := range codecs {
-		if c := astiav.FindDecoder(id); c != nil {
+		if c := d.decoderOf(id); c != nil {
 			names = append(names, name(id, c))
 		}
 	}

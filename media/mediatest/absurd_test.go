@@ -34,6 +34,7 @@ type absurd struct {
 	kind        error
 	says        string
 	step        time.Duration // between the last two pictures; 0: not to be checked
+	limits      media.Limits
 }
 
 // check decodes the input in a process of its own, with a limit on its time, and
@@ -57,7 +58,7 @@ func (a absurd) check(t *testing.T, pool *worker.Pool) {
 	ctx, cancel := context.WithTimeout(t.Context(), absurdTime)
 	defer cancel()
 	begin := time.Now()
-	d, err := pool.Start(ctx, f, media.Job{Views: []media.View{{Width: 32, Height: 32}}})
+	d, err := pool.Start(ctx, f, media.Job{Views: []media.View{{Width: 32, Height: 32}}, Limits: a.limits})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,9 +116,10 @@ func TestPicturesOfAbsurdSizeAreDecodedOrTooLarge(t *testing.T) {
 	})
 }
 
+// TestAbsurdTimesAreDecoded where the limits allow it.
 func TestAbsurdTimesAreDecoded(t *testing.T) {
 	long(t)
-	checkAll(t, []absurd{
+	inputs := []absurd{
 		{name: "million-fps.mp4", least: 20, most: 20, step: time.Microsecond},
 		{name: "million-fps.h264", least: 5, most: 5, step: 40 * time.Millisecond}, // not believed
 		{name: "ages.mp4", least: 19, most: 20, step: 100_000_000 * time.Second},
@@ -135,6 +137,30 @@ func TestAbsurdTimesAreDecoded(t *testing.T) {
 		// A second has no or four billion ticks; by its edit list the film then ends at once.
 		{name: "no-timescale.mp4", make: patch("people.mp4", "mdhd", 16, []byte{0, 0, 0, 0}), least: 1, most: 100},
 		{name: "fine-timescale.mp4", make: patch("people.mp4", "mdhd", 16, []byte{255, 255, 255, 255}), least: 1, most: 100},
+	}
+	for i := range inputs {
+		inputs[i].limits = media.Limits{Duration: 1<<63 - 1, FrameRate: 1e9}
+	}
+	checkAll(t, inputs)
+}
+
+func TestWhatIsBeyondALimitIsRefused(t *testing.T) {
+	long(t)
+	checkAll(t, []absurd{
+		{name: "million-fps.mp4", make: patch("million-fps.mp4", "stts", 24, []byte{0, 0, 0, 1}), kind: media.ErrTooLarge, says: "the video has 1000000 frames per second, more than 1000 (setting max-frame-rate)"},
+		{name: "million-fps.mkv", make: patch("people.mkv", "\x23\xe3\x83\x84", 4, []byte{0, 0, 3, 0xe8}), kind: media.ErrTooLarge, says: "has 30000 frames per second"}, // as far as FFmpeg can count,
+		{name: "people.mp4", limits: media.Limits{FrameRate: 9}, kind: media.ErrTooLarge, says: "10 frames per second, more than 9"},
+		{name: "ages.mp4", kind: media.ErrTooLarge, says: "more than 24h0m0s (setting max-duration)"},
+		{name: "ages.mkv", kind: media.ErrTooLarge, says: "(setting max-duration)"},
+		{name: "people.ts", limits: media.Limits{Duration: 5 * time.Second}, least: 50, most: 51, kind: media.ErrTooLarge, says: "lasts 5s, more than 5s"},
+		{name: "people.ts", limits: media.Limits{Pixels: 1000}, kind: media.ErrTooLarge, says: "the pictures are 768×576, more than 1000 pixels (setting max-pixels)"},
+		{name: "frame.png", limits: media.Limits{Pixels: 1000}, kind: media.ErrTooLarge, says: "768×576, more than 1000 pixels"},
+		{name: "9-videos.mp4", limits: media.Limits{Streams: 8}, kind: media.ErrTooLarge, says: "more than 8 streams (setting max-streams)"},
+		{name: "people.mp4", limits: media.Limits{Containers: []string{"webm", "jpeg"}}, kind: media.ErrUnsupported, says: "the input is mp4, which is not among the containers that are allowed (setting containers); offered are webm, jpeg with"},
+		{name: "mjpeg.mjpeg", limits: media.Limits{Containers: []string{"jpeg"}}, kind: media.ErrUnsupported, says: "the input is mjpeg"},
+		{name: "hevc.mp4", limits: media.Limits{Codecs: []string{"h264", "vp8"}}, kind: media.ErrUnsupported, says: "a video stream (hevc) but no video that can be decoded; offered are"},
+		{name: "frame.png", limits: media.Limits{Codecs: []string{"mjpeg"}}, kind: media.ErrUnsupported, says: "png is not a codec that is decoded here"},
+		{name: "people.flv", limits: media.Limits{Codecs: []string{"vp8"}, ProbePackets: 10}, kind: media.ErrUnsupported, says: "no video that can be decoded"},
 	})
 }
 

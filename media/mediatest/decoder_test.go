@@ -16,11 +16,11 @@ import (
 
 func TestMain(m *testing.M) {
 	if len(os.Args) >= 2 && os.Args[1] == worker.Argument {
-		loop := av.Decode
+		loop, keep := media.Loop(av.Decode), []*os.File(nil)
 		if len(os.Args) == 3 {
-			loop = tellPeak(os.Args[2], loop)
+			loop, keep = tellPeak(os.Args[2], loop)
 		}
-		worker.Child(loop)
+		worker.Child(loop, keep...)
 	}
 	goleak.VerifyTestMain(m)
 }

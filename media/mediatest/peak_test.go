@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,6 +24,7 @@ import (
 type peaks struct {
 	path string
 	pipe *os.File
+	rest string // of a line that is not whole yet
 }
 
 func newPeaks(t *testing.T) *peaks {
@@ -41,15 +44,21 @@ func newPeaks(t *testing.T) *peaks {
 // read gives what was told so far, in kB.
 func (p *peaks) read(t *testing.T) []int {
 	t.Helper()
-	var all []int
 	_ = p.pipe.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+	text, err := io.ReadAll(p.pipe)
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatal(err)
+	}
+	p.rest += string(text)
+	var all []int
 	for {
-		var kB int
-		_, err := fmt.Fscanln(p.pipe, &kB)
-		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded):
+		line, rest, whole := strings.Cut(p.rest, "\n")
+		if !whole {
 			return all
-		case err != nil:
+		}
+		p.rest = rest
+		kB, err := strconv.Atoi(line)
+		if err != nil {
 			t.Fatal(err)
 		}
 		all = append(all, kB)
@@ -58,7 +67,7 @@ func (p *peaks) read(t *testing.T) []int {
 
 // tellPeak is the loop, and tells the pipe at its end. The files are opened here,
 // before the process gives up the right to.
-func tellPeak(path string, loop media.Loop) media.Loop {
+func tellPeak(path string, loop media.Loop) (_ media.Loop, keep []*os.File) {
 	pipe, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
 		panic(err)
@@ -71,7 +80,7 @@ func tellPeak(path string, loop media.Loop) media.Loop {
 		st, err := loop(h, input, job)
 		fmt.Fprintln(pipe, peak(status))
 		return st, err
-	}
+	}, []*os.File{pipe, status}
 }
 
 // peak is this process's largest resident memory, in kB.

@@ -195,6 +195,6 @@ const maxLines = 100
 
 func (d *decoder) line(s string) {
 	if d.lines++; d.lines <= maxLines {
-		d.log.Debug("decoder", "pid", d.proc.cmd.Process.Pid, "line", clean(s, maxText))
+		d.log.Debug("decoder", "pid", d.pid, "line", clean(s, maxText))
 	}
 }

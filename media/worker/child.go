@@ -12,14 +12,16 @@ import (
 	"golang.org/x/sys/unix"
 
 	"detections/media"
+	"detections/media/worker/sandbox"
 )
 
 // control is the socket of a decoder process.
 const control = 3
 
-// Child is the main of a decoder process: it waits for one job, runs the loop on
-// it, and ends the process. It does not return.
-func Child(loop media.Loop) {
+// Child is the main of a decoder process: it gives up what it has no need of, waits
+// for one job, runs the loop on it, and ends the process. It does not return. Files to
+// keep are for tests; there are none in a decoder process.
+func Child(loop media.Loop, keep ...*os.File) {
 	// The loop stays on this thread, whose priority is lowered: decoding must not
 	// starve the engine.
 	runtime.LockOSThread()
@@ -29,19 +31,51 @@ func Child(loop media.Loop) {
 	// If memory runs out, this is the process to take.
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("500"), 0)
 	dieBySignal()
-	send([]byte{protocol, msgHello})
 
 	c := &child{}
 	c.changed.L = &c.mu
+	if err := c.lockDown(keep); err != nil {
+		c.finish(media.DecodeStats{}, &media.Error{Kind: media.ErrStarting, Message: err.Error()})
+	}
 	input, err := c.receiveJob()
 	if err != nil {
 		os.Exit(2)
 	}
 	go c.readFeeds()
-	if err := lockDown(); err != nil {
-		c.finish(media.DecodeStats{}, &media.Error{Kind: media.ErrStarting, Message: "sandbox: " + err.Error()})
-	}
 	c.finish(loop(c, input, c.job.Job))
+}
+
+// lockDown enters the sandbox, and tells the parent what it is made of. It is over
+// before there is a job: a session does not wait for it, and no untrusted byte comes
+// before it.
+func (c *child) lockDown(keep []*os.File) error {
+	b := make([]byte, maxJob)
+	n, err := unix.Read(control, b)
+	if err == nil && n == 0 {
+		os.Exit(0)
+	}
+	if err != nil || n < 2 || b[0] != protocol || b[1] != msgSetup {
+		return errors.Join(errMessage, err)
+	}
+	var s setup
+	if err := json.Unmarshal(b[2:n], &s); err != nil {
+		return err
+	}
+	fds := []int{control}
+	for _, f := range keep {
+		fds = append(fds, int(f.Fd()))
+	}
+	report, err := sandbox.Enter(sandbox.Config{Mode: s.Mode, Memory: s.Memory, Keep: fds})
+	if err != nil {
+		return err
+	}
+	c.cpu = cpuBudget{perStep: s.CPU}
+	c.cpu.renew()
+	if b, err = appendJSON(b[:0], msgHello, report); err != nil {
+		return err
+	}
+	send(b)
+	return nil
 }
 
 // finish tells how the loop ended, and ends the process.
@@ -77,31 +111,9 @@ func send(b []byte) {
 // the signal.
 func dieBySignal() {
 	var byDefault [4]uint64 // a struct sigaction of zeros: SIG_DFL
-	for _, s := range []unix.Signal{unix.SIGSEGV, unix.SIGBUS, unix.SIGFPE, unix.SIGILL, unix.SIGABRT, unix.SIGTRAP, unix.SIGSYS} {
+	for _, s := range []unix.Signal{unix.SIGSEGV, unix.SIGBUS, unix.SIGFPE, unix.SIGILL, unix.SIGABRT, unix.SIGTRAP, unix.SIGSYS, unix.SIGXCPU} {
 		_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(s), uintptr(unsafe.Pointer(&byDefault)), 0, 8, 0, 0)
 	}
-}
-
-// lockDown gives up what a decoder has no need of, right before the first
-// untrusted byte.
-func lockDown() error {
-	limits := map[int]uint64{
-		unix.RLIMIT_DATA:   1 << 30,
-		unix.RLIMIT_NOFILE: 64,
-		unix.RLIMIT_FSIZE:  0,
-		unix.RLIMIT_CORE:   0,
-	}
-	for what, max := range limits {
-		var have unix.Rlimit
-		if err := unix.Getrlimit(what, &have); err != nil {
-			return err
-		}
-		max = min(max, have.Max)
-		if err := unix.Setrlimit(what, &unix.Rlimit{Cur: max, Max: max}); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // child is the process's side of a job: the media.Host of its loop.
@@ -113,7 +125,9 @@ type child struct {
 	frames []*media.Frame
 	slots  map[*media.Frame]int
 
-	out []byte // owned by the loop
+	// Owned by the loop.
+	out []byte
+	cpu cpuBudget
 
 	mu      sync.Mutex
 	changed sync.Cond // size, final or free
@@ -190,7 +204,7 @@ func (c *child) readFeeds() {
 
 // Await implements media.Host.
 func (c *child) Await(have int64) (int64, bool, error) {
-	c.status.progress.Add(1)
+	c.advanced()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.size <= have && !c.final {
@@ -226,7 +240,13 @@ func (c *child) Slot() (*media.Frame, error) {
 
 func (c *child) working() {
 	c.status.state.Store(uint32(working))
+	c.advanced()
+}
+
+// advanced says that the loop got further.
+func (c *child) advanced() {
 	c.status.progress.Add(1)
+	c.cpu.renew()
 }
 
 // Rule implements media.Host.
@@ -243,7 +263,7 @@ func (c *child) Rule() (uint32, media.Sample, bool) {
 
 // Put implements media.Host.
 func (c *child) Put(o media.Output, st media.DecodeStats) error {
-	c.status.progress.Add(1)
+	c.advanced()
 	b := c.out[:0]
 	switch {
 	case o.Frame != nil:

@@ -23,6 +23,7 @@ type decoder struct {
 	// Static after construction.
 	pool   *Pool
 	proc   *process
+	pid    int
 	ring   *ring
 	views  []media.View
 	frames []*media.Frame // one for each slot
@@ -74,7 +75,7 @@ func now() moment { return moment{time.Now(), monotonic()} }
 // process says of times is held against that.
 func newDecoder(p *Pool, proc *process, r *ring, j media.Job, begun moment) *decoder {
 	d := &decoder{
-		pool: p, proc: proc, ring: r, views: j.Views, log: p.cfg.Log,
+		pool: p, proc: proc, pid: proc.cmd.Process.Pid, ring: r, views: j.Views, log: p.cfg.Log,
 		began: begun.at, mono: begun.mono, index: -1,
 		wake: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
@@ -266,6 +267,9 @@ func (d *decoder) died() error {
 	d.log.Warn("decoder process died", "how", how, "stderr", d.proc.last.String())
 	if !d.hello {
 		return d.end(&media.Error{Kind: media.ErrStarting, Message: "the decoder process " + how + " before it was ready"})
+	}
+	if how == outOfTime {
+		return d.end(&media.Error{Kind: media.ErrStalled, Message: "one packet or picture took more than " + d.pool.cfg.FrameCPU.String() + " of processor time to decode (max-frame-cpu)"})
 	}
 	return d.end(&media.Error{Kind: media.ErrCrashed, Message: "the decoder process " + how + "; the input may be damaged"})
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"detections/media"
+	"detections/media/worker/sandbox"
 )
 
 // protocol is the first byte of every message. Parent and process are the same
@@ -23,17 +24,25 @@ const (
 // The second byte of every message: what it is.
 const (
 	// To the process.
-	msgJob  = 'J' // JSON of a job, with the input and the ring as file descriptors
-	msgFeed = 'f'
+	msgSetup = 'S' // JSON of a setup, before anything else
+	msgJob   = 'J' // JSON of a job, with the input and the ring as file descriptors
+	msgFeed  = 'f'
 
 	// From the process.
-	msgHello = 'H' // ready for a job
+	msgHello = 'H' // JSON of a sandbox.Report: ready for a job
 	msgFrame = 'F'
 	msgRule  = 'R'
 	msgNote  = 'N' // JSON of a note
 	msgEnd   = 'E' // JSON of an end; nothing comes after it
 	msgLog   = 'L' // text
 )
+
+// setup is what a process may use.
+type setup struct {
+	Mode   sandbox.Mode
+	Memory int64
+	CPU    time.Duration // for one step
+}
 
 // job is what a process is asked to do.
 type job struct {

@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"reflect"
 	"runtime"
 	"sync"
 	"time"
 
 	"detections/media"
+	"detections/media/worker/sandbox"
 )
 
 // Argument is the hidden argument that makes this binary a decoder process:
@@ -30,9 +32,24 @@ type Config struct {
 	// Stall is how long a process may do nothing with what it has been given.
 	// Default 20 s.
 	Stall time.Duration
+	// Sandbox is how much of the sandbox a process must have. Default: best effort.
+	Sandbox sandbox.Mode
+	// Memory bounds the data of a process, in bytes. Default 512 MiB.
+	Memory int64
+	// FrameCPU bounds the processor time for one packet or picture. Default 10 s.
+	FrameCPU time.Duration
+	// Limits bound what is decoded; a job's own have precedence.
+	Limits media.Limits
 	// Log receives what FFmpeg says and how processes end. Default: nowhere.
 	Log *slog.Logger
 }
+
+// DefaultMemory and DefaultFrameCPU are in force where nothing else is configured: 256
+// MB are enough for 4K.
+const (
+	DefaultMemory   = 512 << 20
+	DefaultFrameCPU = 10 * time.Second
+)
 
 // Pool keeps decoder processes ready, so that a session does not wait for one to start.
 type Pool struct {
@@ -56,6 +73,9 @@ func NewPool(cfg Config) *Pool {
 	cfg.Idle = max(1, cmp.Or(cfg.Idle, 2))
 	cfg.Max = max(1, cmp.Or(cfg.Max, 64))
 	cfg.Stall = cmp.Or(cfg.Stall, 20*time.Second)
+	cfg.Sandbox = cmp.Or(cfg.Sandbox, sandbox.BestEffort)
+	cfg.Memory = cmp.Or(cfg.Memory, DefaultMemory)
+	cfg.FrameCPU = cmp.Or(cfg.FrameCPU, DefaultFrameCPU)
 	cfg.Log = cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
 	p := &Pool{
 		cfg: cfg, room: make(chan struct{}, cfg.Max),
@@ -74,7 +94,7 @@ const retryAfter = time.Second
 func (p *Pool) spawn() {
 	runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
 	for {
-		proc, err := spawn(p.cfg.Path, p.cfg.Args)
+		proc, err := p.cfg.spawn()
 		if err != nil {
 			p.cfg.Log.Error("decoder process did not start", "err", err)
 			retry := time.NewTimer(retryAfter)
@@ -105,6 +125,9 @@ var errClosed = fmt.Errorf("decoder: %w", os.ErrClosed)
 // running. The file is only read, from its beginning, up to what Grow has told; the
 // caller may close it when Start returns.
 func (p *Pool) Start(ctx context.Context, file *os.File, j media.Job) (media.Decoder, error) {
+	if reflect.ValueOf(j.Limits).IsZero() {
+		j.Limits = p.cfg.Limits
+	}
 	if err := j.Validate(); err != nil {
 		return nil, &media.Error{Kind: media.ErrUnsupported, Message: err.Error()}
 	}

@@ -7,7 +7,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -59,6 +58,9 @@ func checkpoint(n int64) media.Checkpoint {
 }
 
 func misbehave(c *child, how string) error {
+	if done, err := breakOut(how); done {
+		return err
+	}
 	good := frame{slot: 3, width: 4, height: 4, input: 400, at: checkpoint(3)}
 	lie := func(change func(*frame)) {
 		f := good
@@ -73,7 +75,7 @@ func misbehave(c *child, how string) error {
 	case "exit":
 		os.Exit(7)
 	case "killed":
-		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		_ = unix.Tgkill(os.Getpid(), os.Getpid(), unix.SIGKILL)
 	case "panic":
 		panic("a bug in the loop")
 	case "hang":
@@ -161,9 +163,8 @@ func limits() string {
 	var s []string
 	for _, what := range []int{unix.RLIMIT_DATA, unix.RLIMIT_NOFILE, unix.RLIMIT_FSIZE, unix.RLIMIT_CORE} {
 		var r unix.Rlimit
-		_ = unix.Getrlimit(what, &r)
+		_ = unix.Prlimit(0, what, nil, &r)
 		s = append(s, strconv.FormatUint(r.Max, 10))
 	}
-	nice, _ := unix.Getpriority(unix.PRIO_PROCESS, 0)
-	return fmt.Sprintf("%s env %d nice %d", strings.Join(s, " "), len(os.Environ()), 20-nice)
+	return fmt.Sprintf("%s env %d", strings.Join(s, " "), len(os.Environ()))
 }

@@ -24,8 +24,13 @@ type process struct {
 	how  string // it ended, in words
 }
 
-// spawn starts a process. It dies with the thread that calls this.
-func spawn(path string, args []string) (*process, error) {
+// spawn starts a process, and tells it what it may use. It dies with the thread that
+// calls this.
+func (c *Config) spawn() (*process, error) {
+	first, err := appendJSON(nil, msgSetup, setup{c.Sandbox, c.Memory, c.FrameCPU})
+	if err != nil {
+		return nil, err
+	}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("socketpair: %w", err)
@@ -40,8 +45,8 @@ func spawn(path string, args []string) (*process, error) {
 		return nil, err
 	}
 	p := &process{conn: conn.(*net.UnixConn)}
-	p.cmd = exec.Command(path, args...) //nolint:gosec // G204: this very binary, with an argument of ours
-	p.cmd.Env = []string{}              // nothing of ours is theirs to read
+	p.cmd = exec.Command(c.Path, c.Args...) //nolint:gosec // G204: this very binary, with an argument of ours
+	p.cmd.Env = []string{}                  // nothing of ours is theirs to read
 	p.cmd.Dir = "/"
 	p.cmd.ExtraFiles = []*os.File{theirs}
 	p.cmd.Stderr = &p.last
@@ -55,6 +60,7 @@ func spawn(path string, args []string) (*process, error) {
 		p.conn.Close()
 		return nil, err
 	}
+	_, _ = p.conn.Write(first) // into the socket's buffer; if the process has died already, whoever takes it sees that
 	return p, nil
 }
 
@@ -85,6 +91,9 @@ func (p *process) kill() string {
 	})
 	return p.how
 }
+
+// outOfTime is how a process ends whose cpuBudget is used up.
+const outOfTime = "was killed by SIGXCPU"
 
 func describe(ws syscall.WaitStatus) string {
 	if ws.Signaled() {

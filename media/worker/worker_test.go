@@ -209,8 +209,15 @@ func TestTheLastWordsOfAProcessThatDidNotListenAreHeard(t *testing.T) {
 }
 
 func TestTheProcessHasLimitsAndNoEnvironment(t *testing.T) {
-	_, err := finish(t, begin(t, pool(t, Config{}), "limits", 10))
-	if want := "1073741824 64 0 0 env 0 nice 5"; err.Error() != want {
+	d := begin(t, pool(t, Config{}), "limits", 10)
+	if _, err := d.Next(t.Context()); err != nil { // it is at work
+		t.Fatal(err)
+	}
+	if nice, err := unix.Getpriority(unix.PRIO_PROCESS, d.(*decoder).proc.cmd.Process.Pid); 20-nice < 5 {
+		t.Errorf("priority %d, err %v", 20-nice, err)
+	}
+	_, err := finish(t, d)
+	if want := "536870912 64 0 0 env 0"; err.Error() != want {
 		t.Errorf("it has %q, want %q", err, want)
 	}
 }

@@ -277,7 +277,11 @@ func closeCases() (cs []wsCase) {
 func limitCases() []wsCase {
 	// A length is only a promise: nothing is allocated for it, and what comes counts.
 	huge := func(first byte, n uint64) frame {
-		return frame{first: first, payload: bytes.Repeat([]byte(" "), 1<<20+1), length: n}
+		payload := bytes.Repeat([]byte(" "), 1<<20+1)
+		if first == fin|opBinary {
+			payload = video(1<<20/piece + 1)
+		}
+		return frame{first: first, payload: payload, length: n}
 	}
 	tiny := cut(opText, echo("a", 10_000), 10_000)
 	return []wsCase{

@@ -1,0 +1,129 @@
+//go:build cgo
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"detections/media"
+	"detections/media/av"
+	"detections/media/worker"
+	"detections/media/worker/sandbox"
+)
+
+// Targets of the process boundary and the sandbox, against decoding in this process.
+const (
+	boxThroughput = 0.95 // of the frames per second
+	boxHandOff    = 100  // µs more, median
+	boxFirst      = 10   // ms more until the first frame
+)
+
+// warming is how long a pool gets to start a process again.
+const warming = 200 * time.Millisecond
+
+// decoders is a way to run a decoder.
+type decoders struct {
+	what  string
+	start func(context.Context, *os.File, media.Job) (media.Decoder, error)
+
+	rate, handOff, first sample
+}
+
+// boxed measures what the process boundary and the sandbox cost.
+func (b *bench) boxed(ctx context.Context) error {
+	rows := [][]string{{"", "", "frames/s", "of in-process", "", "hand-off, µs p50", "more", "", "first frame, ms", "more", ""}}
+	for _, name := range []string{"camera.mp4", "people.mp4"} {
+		ways, closeAll := b.ways()
+		for range b.reps {
+			for _, w := range ways {
+				time.Sleep(warming)
+				if err := b.decodeBy(ctx, w, name); err != nil {
+					closeAll()
+					return fmt.Errorf("%s, %s: %w", name, w.what, err)
+				}
+			}
+		}
+		closeAll()
+		for i, w := range ways {
+			row := []string{name, w.what, w.rate.show("%.0f"), "", "", w.handOff.show("%.0f"), "", "", w.first.show("%.1f")}
+			if i > 0 {
+				var ratio, more, later sample
+				for n := range w.rate { // pairs of the same repetition
+					ratio.add(w.rate[n] / ways[0].rate[n])
+					more.add(w.handOff[n] - ways[0].handOff[n])
+					later.add(w.first[n] - ways[0].first[n])
+				}
+				row[3], row[4] = ratio.show("%.2f"), verdict(ratio.median() >= boxThroughput)
+				row[6], row[7] = more.show("%.0f"), verdict(more.median() <= boxHandOff)
+				row = append(row, later.show("%.1f"), verdict(later.median() <= boxFirst))
+			}
+			rows = append(rows, row)
+		}
+	}
+	b.out.table(fmt.Sprintf("SANDBOX: decoding and scaling in a process of its own against in this one; median of %d [lowest–highest]; targets: ≥ %.2f of the throughput, ≤ %d µs and ≤ %d ms more",
+		b.reps, boxThroughput, boxHandOff, boxFirst), rows)
+	b.out.line("  The process is one of a warm pool. hand-off: from complete pixels to whoever waits for them. first frame: from the start of the job, all bytes being there.")
+	return nil
+}
+
+func (b *bench) ways() (ways []*decoders, closeAll func()) {
+	pool := func(mode sandbox.Mode) *worker.Pool {
+		return worker.NewPool(worker.Config{Path: b.program, Sandbox: mode})
+	}
+	bare, boxed := pool(sandbox.Off), pool(sandbox.Require)
+	return []*decoders{
+		{what: "in this process", start: func(_ context.Context, f *os.File, j media.Job) (media.Decoder, error) { return av.Open(f, j) }},
+		{what: "in another", start: bare.Start},
+		{what: "in a sandbox", start: boxed.Start},
+	}, func() { _ = errors.Join(bare.Close(), boxed.Close()) }
+}
+
+// decodeBy decodes a whole file.
+func (b *bench) decodeBy(ctx context.Context, w *decoders, name string) error {
+	file, err := os.Open(filepath.Join(b.media, name)) //nolint:gosec // G304: the operator names the folder
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	begun := time.Now()
+	d, err := w.start(ctx, file, media.Job{Views: []media.View{{Width: 416, Height: 416, Fill: 114}}})
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	d.Grow(info.Size(), true)
+	var first time.Time
+	var handOff sample
+	for {
+		o, err := d.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if o.Frame == nil {
+			continue
+		}
+		now := time.Now()
+		if first.IsZero() {
+			first = now
+		}
+		handOff.add(float64(now.Sub(o.Frame.Ready).Nanoseconds()) / 1000)
+		o.Frame.Release()
+	}
+	w.first.addMS(first.Sub(begun))
+	w.rate.add(float64(len(handOff)-1) / time.Since(first).Seconds())
+	w.handOff.add(handOff.median())
+	return nil
+}

@@ -1,0 +1,13 @@
+// A worker between a browser's encoder and its network: tells the time stamp that each
+// picture got, as it leaves the encoder.
+
+self.addEventListener("rtctransform", (e) => {
+  const { readable, writable } = /** @type {any} */ (e).transformer;
+  const tell = new TransformStream({
+    transform(frame, out) {
+      postMessage(frame.getMetadata().rtpTimestamp ?? frame.timestamp);
+      out.enqueue(frame);
+    },
+  });
+  readable.pipeThrough(tell).pipeTo(writable).catch(() => {}); // the connection is closed
+});

@@ -1,0 +1,260 @@
+// One session with the hub over a WebSocket: sends media within the window, takes
+// events, and comes back by itself when the connection is lost. The protocol is in
+// docs/protocol.md; this file is an example of it.
+
+import { protocols } from "./access.js";
+
+/**
+ * @typedef {object} Attach what to say first
+ * @property {Record<string, unknown>} [start] of a new session
+ * @property {{session: string, token: string}} [resume] a session that this page feeds
+ * @property {string} [watch] id of somebody else's session
+ */
+
+/**
+ * @typedef {object} Link how the connection is, for a person to see
+ * @property {"connecting" | "open" | "waiting" | "closed"} state
+ * @property {string} [why]
+ * @property {string} [code] of the error that closed it
+ */
+
+const slice = 256 << 10; // bytes read from a file at a time
+const backlog = 1 << 20; // bytes that may wait in the browser
+const firstRetry = 250;
+const lastRetry = 5000;
+
+export class Session {
+  /** Static after construction. */
+  #attach;
+  /** Kept over connections, so that a start that is said twice starts once. */
+  #key = crypto.randomUUID?.() ?? String(Math.random());
+
+  /** @type {WebSocket | null} */
+  #socket = null;
+  /** @type {ByteSource | null} */
+  #source = null;
+  #retry = firstRetry;
+  /** Said by goaway: when to come back. @type {number | null} */
+  #return = null;
+  #timer = 0;
+  #left = false; // by leave
+  #eof = false; // sent on this connection
+  #pumping = false;
+  /** Of the events seen; the next connection goes on behind it. */
+  #offset = 0;
+  #wanted = false; // a live source: no more bytes will come after finish
+
+  id = "";
+  token = "";
+  epoch = "";
+  sent = 0;
+  acked = 0;
+  ended = false;
+  feeding = false;
+  /** What the hub had when it was last asked: so many bytes, with this hash. @type {{bytes: number, sha256?: string}} */
+  kept = { bytes: 0 };
+  /** @type {{window: number, message: number}} */
+  limits = { window: 8 << 20, message: 1 << 20 };
+
+  /** @type {(m: HubMessage) => void} */
+  onmessage = () => {};
+  /** @type {(l: Link) => void} */
+  onlink = () => {};
+  /** Bytes sent or acknowledged. */
+  onbytes = () => {};
+
+  /** @param {Attach} attach */
+  constructor(attach) {
+    this.#attach = attach;
+    this.feeding = !attach.watch;
+    if (attach.resume) {
+      this.id = attach.resume.session;
+      this.token = attach.resume.token;
+    }
+    if (attach.watch) this.id = attach.watch;
+  }
+
+  /** Connects. Called once. */
+  open() {
+    this.onlink({ state: "connecting" });
+    this.#connect();
+  }
+
+  /** Gives the file whose bytes are sent. @param {ByteSource} source */
+  feed(source) {
+    this.#source = source;
+    this.#pump();
+  }
+
+  get hasSource() {
+    return this.#source !== null;
+  }
+
+  get connected() {
+    return this.#socket?.readyState === WebSocket.OPEN && this.epoch !== "";
+  }
+
+  /** Bytes that are under way. */
+  get unacked() {
+    return this.sent - this.acked;
+  }
+
+  /**
+   * Sends bytes of live media; false if they cannot be sent now.
+   * @param {ArrayBuffer | Uint8Array<ArrayBuffer>} bytes
+   */
+  send(bytes) {
+    if (!this.connected || this.#socket === null) return false;
+    if (this.unacked + bytes.byteLength > this.limits.window) return false;
+    this.#socket.send(bytes);
+    this.sent += bytes.byteLength;
+    return true;
+  }
+
+  /** Says that no more live media comes. */
+  finish() {
+    this.#wanted = true;
+    if (this.connected) this.#socket?.send(JSON.stringify({ type: "eof" }));
+  }
+
+  /** Changes the running session. @param {Record<string, unknown>} change */
+  configure(change) {
+    if (!this.connected || !this.feeding || this.ended) return false;
+    this.#socket?.send(JSON.stringify({ type: "configure", ...change }));
+    return true;
+  }
+
+  cancel() {
+    if (this.connected) this.#socket?.send(JSON.stringify({ type: "cancel" }));
+  }
+
+  /** Closes the connection; the session goes on without it. */
+  leave() {
+    this.#left = true;
+    clearTimeout(this.#timer);
+    this.#socket?.close(1000);
+    this.#socket = null;
+  }
+
+  #first() {
+    if (this.id && this.token) {
+      return { type: "resume", session: this.id, token: this.token, epoch: this.epoch, offset: this.#offset };
+    }
+    if (this.#attach.watch) return { type: "watch", session: this.id, epoch: this.epoch, offset: this.#offset };
+    return { type: "start", key: this.#key, ...this.#attach.start };
+  }
+
+  #connect() {
+    const url = new URL("/v1/session", location.href);
+    url.protocol = url.protocol.replace("http", "ws");
+    const first = this.#first();
+    this.epoch = "";
+    this.#eof = false;
+    const s = new WebSocket(url, protocols());
+    s.binaryType = "arraybuffer";
+    this.#socket = s;
+    s.onopen = () => s.send(JSON.stringify(first));
+    s.onmessage = (e) => {
+      if (s === this.#socket) this.#take(JSON.parse(e.data));
+    };
+    s.onclose = (e) => {
+      if (s === this.#socket) this.#closed(e.code, e.reason);
+    };
+  }
+
+  /** @param {HubMessage} m */
+  #take(m) {
+    switch (m.type) {
+      case "started":
+        if (!m.recovered && this.#offset > 0) this.#offset = m.offset;
+        this.id = m.session;
+        this.epoch = m.epoch;
+        if (m.token) this.token = m.token;
+        if (m.limits) this.limits = m.limits;
+        this.sent = this.acked = m.bytes;
+        this.kept = { bytes: m.bytes, sha256: m.sha256 };
+        this.#retry = firstRetry;
+        this.onlink({ state: "open" });
+        break;
+      case "ack":
+        this.acked = m.bytes;
+        this.onbytes();
+        break;
+      case "goaway":
+        this.#return = m.retry_ms;
+        break;
+      case "end":
+        this.ended = true;
+        break;
+      case "error":
+        if (m.fatal && !m.temporary) this.#final = m;
+        break;
+    }
+    if ("offset" in m && m.type !== "progress" && m.type !== "started") this.#offset = m.offset;
+    this.onmessage(m);
+    if (m.type === "started" || m.type === "ack") this.#pump();
+    if (m.type === "started" && this.#wanted) this.finish();
+  }
+
+  /** The error after which coming back is no use. @type {ErrorMessage | null} */
+  #final = null;
+
+  /** @param {number} code @param {string} reason */
+  #closed(code, reason) {
+    this.#socket = null;
+    this.epoch = "";
+    if (this.#left) return;
+    if (this.ended) {
+      this.onlink({ state: "closed" });
+      return;
+    }
+    if (this.#final || (code >= 4500 && code < 5000)) {
+      this.onlink({ state: "closed", why: this.#final?.message ?? reason, code: this.#final?.code ?? String(code) });
+      return;
+    }
+    const wait = this.#return ?? this.#retry * (0.75 + Math.random() / 2);
+    const why = this.#return === null ? "lost" : "goaway";
+    this.#return = null;
+    this.#retry = Math.min(this.#retry * 2, lastRetry);
+    this.onlink({ state: "waiting", why });
+    this.#timer = window.setTimeout(() => this.#connect(), wait);
+  }
+
+  /** Sends what the window allows; whoever gets an ack calls it again. */
+  async #pump() {
+    if (this.#pumping || !this.#source || !this.token) return;
+    this.#pumping = true;
+    try {
+      const socket = this.#socket;
+      const source = this.#source;
+      while (socket && socket === this.#socket && this.connected && !this.ended) {
+        if (this.sent >= source.size) {
+          if (!this.#eof) socket.send(JSON.stringify({ type: "eof" }));
+          this.#eof = true;
+          return;
+        }
+        if (this.unacked + slice > this.limits.window / 2) return; // an ack comes
+        while (socket.bufferedAmount > backlog) await pause(10);
+        const from = this.sent;
+        const bytes = await source.slice(from, Math.min(from + slice, source.size)).arrayBuffer();
+        if (socket !== this.#socket || this.sent !== from || !this.connected) continue;
+        socket.send(bytes);
+        this.sent += bytes.byteLength;
+        this.onbytes();
+      }
+    } catch (e) {
+      this.onmessage({
+        type: "error", code: "file_unreadable", temporary: false, fatal: false,
+        message: `The file cannot be read any more: ${e instanceof Error ? e.message : e}. Drop it again.`,
+      });
+      this.#source = null;
+    } finally {
+      this.#pumping = false;
+    }
+  }
+}
+
+/** @param {number} ms */
+function pause(ms) {
+  return new Promise((done) => setTimeout(done, ms));
+}

@@ -1,0 +1,181 @@
+// What can be looked at: files, pictures, camera and screen, and sessions that run.
+
+import { call } from "./access.js";
+import { capture } from "./capture.js";
+import { say, sized } from "./dom.js";
+import { attach, begin, meters, now, page, panel, play, problem, results, setMode, showStatus, stage } from "./desk.js";
+import { Live } from "./live.js";
+import { Pictures } from "./pictures.js";
+import { Session } from "./session.js";
+import { forget, keepFile, keptFile, saved } from "./store.js";
+import { Track } from "./track.js";
+import { Whip } from "./whip.js";
+
+/** @param {File} file */
+export async function openFile(file) {
+  if (now.wantsFile && now.session) {
+    const other = await differs(file);
+    if (other) problem(`${file.name} is another file than ${now.name}: ${other}. Drop the right one, or close this session.`);
+    else goOn(file);
+    return;
+  }
+  if (file.type.startsWith("image/") || /\.(jpe?g|png|webp|gif|bmp)$/i.test(file.name)) return openPicture(file);
+  begin("file", file.name);
+  now.size = file.size;
+  const s = new Session({ start: { media: { name: file.name, size: file.size }, mode: "file", sample: panel.sample, detect: { threshold: panel.threshold }, track: panel.track } });
+  play(file);
+  s.feed(file);
+  attach(s);
+  const kept = s.onmessage;
+  s.onmessage = (m) => {
+    kept(m);
+    if (m.type !== "started") return;
+    s.onmessage = kept;
+    keepFile(m.session, file).catch(() => {}); // a reload then asks for it
+  };
+}
+
+const hashMost = 256 << 20; // bytes that are hashed to see whether a file is the same
+
+/** Why a file is not the one whose beginning the hub has. @param {File} file */
+async function differs(file) {
+  if (file.size !== now.size) return `it has ${sized(file.size)}, not ${sized(now.size)}`;
+  const kept = now.session instanceof Session ? now.session.kept : { bytes: 0 };
+  if (!kept.sha256 || kept.bytes > hashMost || !crypto.subtle) return "";
+  const hash = await crypto.subtle.digest("SHA-256", await file.slice(0, kept.bytes).arrayBuffer());
+  const hex = Array.from(new Uint8Array(hash), (b) => b.toString(16).padStart(2, "0")).join("");
+  return hex === kept.sha256 ? "" : "its content differs";
+}
+
+/** The file that a reload lost is there again. @param {File} file */
+function goOn(file) {
+  now.wantsFile = false;
+  problem("");
+  play(file);
+  if (now.session instanceof Session) now.session.feed(file);
+  for (const r of results.list) now.player?.result(r);
+  if (now.end) now.player?.complete();
+  page.transport.hidden = false;
+  showStatus();
+}
+
+/** @param {File} file */
+async function openPicture(file) {
+  begin("picture", file.name);
+  say(page.status, `${file.name}: looking.`);
+  try {
+    const [picture, answer] = await Promise.all([
+      createImageBitmap(file).catch(() => null),
+      // Everything that could be something is asked for; the slider then decides.
+      call("/detect?threshold=0.05", { method: "POST", body: file }),
+    ]);
+    const body = await answer.json();
+    if (now.mode !== "picture" || now.name !== file.name) return;
+    if (!answer.ok) throw new Error(body.detail ?? body.title);
+    /** @type {Result} */
+    const r = { ...body, type: "detections", offset: 1, frame: 0, pts_ms: 0 };
+    results.add(r);
+    if (picture) stage.show(picture, r.width, r.height, { time: 0, result: r });
+    else stage.showResult(r);
+    page.json.href = URL.createObjectURL(new Blob([JSON.stringify(body, null, 2)], { type: "application/json" }));
+    page.json.download = `${file.name}.json`;
+    panel.touch();
+    showStatus();
+  } catch (e) {
+    problem(e instanceof Error ? e.message : String(e));
+    say(page.status, "");
+  }
+}
+
+/** @param {"camera" | "screen"} kind */
+export async function openLive(kind) {
+  problem("");
+  /** @type {MediaStream} */
+  let stream;
+  try {
+    stream = await capture(kind);
+  } catch (e) {
+    problem(e instanceof Error ? e.message : String(e));
+    return;
+  }
+  begin("live", kind === "camera" ? "Camera" : "Screen");
+  if (Track.possible) overWebRTC(stream);
+  else overWebSocket(stream);
+}
+
+/** @param {MediaStream} stream @param {import("./live.js").Way} way */
+function show(stream, way) {
+  const l = (now.live = new Live(stream, way, stage));
+  l.interval = panel.fps ? 1000 / panel.fps : 0;
+  l.onlatency = (ms) => meters.latency(ms);
+  l.onended = () => stop();
+  meters.skipped = () => l.skipped;
+}
+
+/** @param {MediaStream} stream */
+function overWebRTC(stream) {
+  const s = new Whip({ name: now.name, threshold: String(panel.threshold), track: String(panel.track) });
+  s.onway = (way) => now.live?.change(way);
+  s.onfail = (why) => {
+    if (s !== now.session) return;
+    console.info(`over the WebSocket instead of WebRTC: ${why}`);
+    overWebSocket(stream);
+  };
+  show(stream, s.way);
+  attach(s);
+}
+
+/** @param {MediaStream} stream */
+function overWebSocket(stream) {
+  const s = new Session({ start: { media: { name: now.name, container: "matroska" }, mode: "live", detect: { threshold: panel.threshold }, track: panel.track } });
+  const way = new Pictures(s);
+  if (now.live) now.live.change(way);
+  else show(stream, way);
+  attach(s);
+  const told = s.onmessage;
+  s.onmessage = (m) => {
+    if (m.type === "started") way.begin();
+    told(m);
+  };
+}
+
+/** Ends what is sent and keeps what was found. */
+export function stop() {
+  if (now.live && now.session) {
+    if ("finish" in now.session) now.session.finish();
+    now.live.close();
+  } else now.session?.cancel();
+  showStatus();
+}
+
+/** @param {string} id @param {string} what */
+export function watch(id, what) {
+  begin("watch", what);
+  attach(new Session({ watch: id }));
+}
+
+/** Takes up what this tab did before it was reloaded. */
+export async function takeUp() {
+  const s = saved();
+  if (!s) return;
+  const answer = await call(`/v1/sessions/${encodeURIComponent(s.session)}`);
+  if (!answer.ok || now.mode !== "idle") return answer.status === 404 ? forget() : undefined;
+  /** @type {SessionInfo} */
+  const info = await answer.json();
+  const file = await keptFile(s.session).catch(() => null);
+  now.name = s.name;
+  now.size = s.size;
+  results.threshold = panel.threshold;
+  setMode("file");
+  const ended = info.state === "ended";
+  const again = ended ? new Session({ watch: s.session }) : new Session({ resume: { session: s.session, token: s.token } });
+  if (file) {
+    play(file);
+    if (!ended) again.feed(file);
+  } else {
+    page.transport.hidden = true;
+    now.wantsFile = !ended && info.acked < s.size;
+  }
+  attach(again);
+}
+

@@ -1,0 +1,168 @@
+// A session whose media goes over WebRTC (WHIP, RFC 9725) and whose events come on the
+// data channel of the same connection. To the page it is as a Session of session.js.
+
+import { call } from "./access.js";
+import { Track } from "./track.js";
+
+/** @typedef {import("./session.js").Link} Link */
+
+const handshake = 8000; // ms
+const startBitrate = 2000; // kbit/s: a browser's own guess makes the first seconds tiny
+const mostBitrate = 4_000_000;
+const retries = 5;
+
+export class Whip {
+  #query;
+  /** @type {RTCPeerConnection | null} */
+  #pc = null;
+  /** @type {RTCDataChannel | null} */
+  #channel = null;
+  #resource = "";
+  #left = false;
+  #finished = false;
+  #tries = 0;
+  #timer = 0;
+  /** @type {Track} */
+  way;
+  id = "";
+  ended = false;
+  feeding = true;
+  sent = 0;
+  acked = 0;
+
+  /** @type {(m: HubMessage) => void} */
+  onmessage = () => {};
+  /** @type {(l: Link) => void} */
+  onlink = () => {};
+  /** Another connection needs another way. @type {(way: Track) => void} */
+  onway = () => {};
+  /** It cannot be done this way. @type {(why: string) => void} */
+  onfail = () => {};
+
+  /** @param {Record<string, string>} query as of POST /detect/video */
+  constructor(query) {
+    this.#query = query;
+    this.way = new Track();
+  }
+
+  open() {
+    this.onlink({ state: "connecting" });
+    this.#connect().catch((e) => this.#lost(e));
+  }
+
+  async #connect() {
+    const pc = (this.#pc = new RTCPeerConnection());
+    const way = this.way;
+    const channel = (this.#channel = pc.createDataChannel("detections.v1"));
+    channel.onmessage = (e) => {
+      if (pc === this.#pc) this.#take(JSON.parse(e.data));
+    };
+    const { sender } = pc.addTransceiver(way.track, { direction: "sendonly", sendEncodings: [{ maxBitrate: mostBitrate }] });
+    way.follow(sender);
+    const connected = new Promise((done, fail) => {
+      this.#timer = window.setTimeout(() => fail(new Error("the media port of the hub is not reached")), handshake);
+      pc.onconnectionstatechange = () => {
+        if (pc !== this.#pc) return;
+        if (pc.connectionState === "connected") done(null);
+        if (pc.connectionState === "failed") fail(new Error("the connection failed")), this.#lost(new Error("the connection failed"));
+      };
+    });
+    connected.catch(() => {}); // waited for below, unless something fails before
+    await pc.setLocalDescription();
+    await gathered(pc);
+    const url = new URL("/v1/whip", location.href);
+    for (const [k, v] of Object.entries(this.id ? { session: this.id } : this.#query)) url.searchParams.set(k, v);
+    const answer = await call(url, { method: "POST", headers: { "Content-Type": "application/sdp" }, body: pc.localDescription?.sdp ?? "" });
+    if (answer.status !== 201) throw new Error((await answer.json().catch(() => ({}))).detail ?? `WHIP: ${answer.status}`);
+    this.#resource = answer.headers.get("Location") ?? "";
+    this.id = answer.headers.get("Session") ?? this.id;
+    await pc.setRemoteDescription({ type: "answer", sdp: faster(await answer.text()) });
+    await connected;
+    clearTimeout(this.#timer);
+    this.#tries = 0;
+    way.ready = true;
+    this.onlink({ state: "open" });
+  }
+
+  /** @param {HubMessage} m */
+  #take(m) {
+    if (m.type === "end") this.ended = true;
+    if (m.type === "goaway") this.#lost(null, m.retry_ms);
+    else this.onmessage(m);
+    if (this.ended) this.leave();
+  }
+
+  /**
+   * Comes back, or gives up if it never worked.
+   * @param {unknown} why
+   * @param {number} [wait] in ms
+   */
+  #lost(why, wait = 250 * 2 ** this.#tries) {
+    clearTimeout(this.#timer);
+    if (this.#left || this.ended) return;
+    this.#pc?.close();
+    this.#pc = null;
+    this.way.ready = false;
+    if (!this.id || this.#finished || ++this.#tries > retries) {
+      this.#left = true;
+      this.onfail(why instanceof Error ? why.message : "the connection is lost");
+      return;
+    }
+    this.onlink({ state: "waiting", why: why === null ? "goaway" : "lost" });
+    this.#timer = window.setTimeout(() => {
+      this.way = new Track();
+      this.onway(this.way);
+      this.#connect().catch((e) => this.#lost(e));
+    }, wait);
+  }
+
+  #say(/** @type {Record<string, unknown>} */ m) {
+    if (this.#channel?.readyState !== "open") return false;
+    this.#channel.send(JSON.stringify(m));
+    return true;
+  }
+
+  /** @param {Record<string, unknown>} change */
+  configure(change) {
+    return !this.ended && this.#say({ type: "configure", ...change });
+  }
+
+  cancel() {
+    this.#say({ type: "cancel" });
+  }
+
+  /** No more pictures come. The hub tells the end on the channel before it closes. */
+  finish() {
+    this.#finished = true;
+    this.way.ready = false;
+    if (this.#resource) call(this.#resource, { method: "DELETE", keepalive: true }).catch(() => {});
+  }
+
+  leave() {
+    this.#left = true;
+    clearTimeout(this.#timer);
+    this.#pc?.close();
+    this.#pc = null;
+  }
+}
+
+/** Waits until the own addresses are known, not for those that take long. */
+/** @param {RTCPeerConnection} pc */
+function gathered(pc) {
+  return new Promise((done) => {
+    if (pc.iceGatheringState === "complete") return done(null);
+    pc.addEventListener("icegatheringstatechange", () => pc.iceGatheringState === "complete" && done(null));
+    setTimeout(done, 1000);
+  });
+}
+
+/** Lets Chromium begin with a picture of full size. @param {string} sdp */
+function faster(sdp) {
+  const formats = [...sdp.matchAll(/^a=rtpmap:(\d+) (?:VP8|VP9|H264|AV1)\/90000\r?$/gm)].map((m) => m[1]);
+  for (const f of formats) {
+    const line = new RegExp(`^a=fmtp:${f} .*?(?=\\r?$)`, "m");
+    const wish = `x-google-start-bitrate=${startBitrate}`;
+    sdp = line.test(sdp) ? sdp.replace(line, (l) => `${l};${wish}`) : sdp.replace(new RegExp(`^a=rtpmap:${f} .*\\r?\\n`, "m"), (l) => `${l}a=fmtp:${f} ${wish}\r\n`);
+  }
+  return sdp;
+}

@@ -1,0 +1,97 @@
+// The camera over WebRTC: that the boxes drawn are those of exactly the picture drawn
+// is shown from what left the browser's encoder, decoded by another decoder.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { after, before, test } from "node:test";
+
+import { Hub, browser, counterReader, says, sessionOf, visit } from "./harness.mjs";
+
+const hub = new Hub();
+let chrome;
+
+before(async () => {
+  [chrome] = await Promise.all([browser(), hub.start("--rtc-listen", "127.0.0.1:0")]);
+});
+after(async () => {
+  await chrome?.close();
+  await hub.end();
+});
+
+/** The page's worker, which besides lets the test have what it passes on. */
+async function tap(page) {
+  const worker = readFileSync(new URL("../static/rtp.js", import.meta.url), "utf8");
+  const spied = worker.replace("out.enqueue(frame);",
+    'channel.postMessage({ stamp: frame.getMetadata().rtpTimestamp, type: frame.type, data: frame.data.slice(0) }); out.enqueue(frame);');
+  assert.notEqual(spied, worker);
+  await page.route("**/page/rtp.js", async (r) => r.fulfill({ response: await r.fetch(), body: `const channel = new BroadcastChannel("encoded");${spied}` }));
+  await page.evaluate(() => {
+    window.encoded = [];
+    new BroadcastChannel("encoded").onmessage = (e) => window.encoded.push(e.data);
+  });
+}
+
+/** In the page: the number in each picture that left the encoder, by its RTP time stamp. */
+async function decodeAll() {
+  const c = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const found = {};
+  const decoder = new VideoDecoder({
+    error: (e) => console.error(String(e)),
+    output: (f) => {
+      c.canvas.width = f.displayWidth;
+      c.canvas.height = f.displayHeight;
+      c.drawImage(f, 0, 0);
+      found[f.timestamp] = window.readCounter(c, f.displayWidth / 768);
+      f.close();
+    },
+  });
+  decoder.configure({ codec: "vp8" });
+  for (const e of window.encoded) decoder.decode(new EncodedVideoChunk({ type: e.type, timestamp: e.stamp, data: e.data }));
+  await decoder.flush();
+  return found;
+}
+
+test("every picture of the camera has the boxes of exactly that picture, over WebRTC", async (t) => {
+  const page = await visit(t, chrome, hub.url, { permissions: ["camera"], allowed: [/willReadFrequently/] });
+  await page.evaluate(counterReader);
+  await page.evaluate(() => window.watchCounter(768));
+  await tap(page);
+  await page.locator("#boxes").uncheck();
+  await page.getByRole("button", { name: "Camera" }).click();
+  await page.waitForFunction((n) => window.samples.length >= n, Number(process.env.SAMPLES ?? 25), { timeout: 600_000 });
+  await page.locator("#boxes").check();
+  const id = await sessionOf(page);
+  await page.getByRole("button", { name: "Stop" }).click();
+  await says(page, /Camera: done/);
+  const samples = await page.evaluate(() => window.samples);
+  const truth = await page.evaluate(decodeAll);
+  const events = (await hub.events(id)).filter((e) => e.type === "detections");
+  const stamps = new Map(events.map((e) => [e.frame, e.rtp_ts]));
+  const wrong = samples.filter((s) => s.counter === null || truth[stamps.get(s.frame)] !== s.counter);
+  assert.deepEqual(wrong, [], `of ${samples.length} samples`);
+  assert.ok(new Set(samples.map((s) => s.counter)).size >= 15);
+  assert.ok(events.some((e) => e.detections.some((d) => d.label === "person")));
+  t.diagnostic(`${samples.length} samples, ${events.length} results, ${Object.keys(truth).length} pictures sent`);
+});
+
+test("where the media port is not reached, the camera goes over the WebSocket", async (t) => {
+  const page = await visit(t, chrome, hub.url, { permissions: ["camera"], allowed: [/willReadFrequently/, /503/] });
+  await page.route("**/v1/whip*", (r) => r.fulfill({ status: 503, contentType: "application/problem+json", body: '{"detail":"no WebRTC here"}' }));
+  await page.getByRole("button", { name: "Camera" }).click();
+  await page.waitForFunction(() => document.getElementById("stage").dataset.frame !== undefined);
+  const info = await (await fetch(`${hub.url}/v1/sessions/${await sessionOf(page)}`)).json();
+  assert.equal(info.media.container, "matroska");
+});
+
+test("the hub is restarted while the camera runs: the same session goes on as another segment", async (t) => {
+  const page = await visit(t, chrome, hub.url, { permissions: ["camera"], allowed: [/ERR_CONNECTION_REFUSED/] });
+  await page.getByRole("button", { name: "Camera" }).click();
+  await page.waitForFunction(() => Number(document.getElementById("stage").dataset.frame) >= 5);
+  const id = await sessionOf(page);
+  await hub.stop();
+  await hub.start("--rtc-listen", "127.0.0.1:0");
+  const before = (await hub.events(id)).filter((e) => e.type === "detections").length;
+  await page.waitForFunction((n) => Number(document.getElementById("stage").dataset.frame) >= n, before + 5);
+  assert.equal(await sessionOf(page), id);
+  assert.ok((await hub.events(id)).some((e) => e.type === "segment"));
+});
