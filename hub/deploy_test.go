@@ -15,6 +15,7 @@ import (
 	"detections/hub"
 	"detections/infer"
 	"detections/infer/infertest"
+	"detections/session"
 	"detections/session/wire"
 )
 
@@ -195,7 +196,7 @@ func TestAProviderThatCannotBeBuiltIsPassedOver(t *testing.T) {
 func TestAFileKeepsItsVersionAndALiveSessionMoves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := &maker{t: t, price: infertest.Price{Run: 10 * ms}}
-		r := openDeployer(t, hub.AIConfig{Trial: hub.Trial{Time: 10 * time.Second}}, options{})
+		r := openDeployer(t, hub.AIConfig{}, options{limits: hub.Limits{Rates: session.Rates{Least: -1}}}) // the file takes its time
 		must(t, r.ai.Deploy(t.Context(), k.version("1"), false))
 		file, live := r.start(wire.Start{}), r.start(wire.Start{Mode: wire.Live})
 		for _, c := range []client{file, live} {
@@ -203,7 +204,7 @@ func TestAFileKeepsItsVersionAndALiveSessionMoves(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		must(t, r.ai.Deploy(t.Context(), k.version("2"), false))
-		time.Sleep(11 * time.Second) // its trial is over
+		time.Sleep(20 * time.Minute) // its trial is over
 		if st := r.ai.Status(); !slices.Equal(st.Kept, []string{"squares@1"}) || k.live() != 2 || st.Model != "squares@2" {
 			t.Errorf("%d engines are open, status %+v", k.live(), st)
 		}

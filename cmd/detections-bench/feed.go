@@ -37,6 +37,9 @@ type fed struct {
 // rate is how many frames per second were answered, up to the last answer: what was
 // under way at the end would else be missing.
 func (f *fed) rate() float64 {
+	if f.last.IsZero() {
+		return 0
+	}
 	return float64(f.total(f.answered)) / f.last.Sub(f.begun).Seconds()
 }
 

@@ -17,6 +17,7 @@ import (
 
 const (
 	tuneTarget = 0.95
+	tuneImages = 40.0 // of a try, at least
 	waitTarget = 1.10
 )
 
@@ -34,6 +35,7 @@ func (c choice) String() string {
 // tuner tries choices.
 type tuner struct {
 	a, grid *alone
+	lasts   time.Duration // of each try: some runs, on a slow machine too
 	// The best of the grid: in images per second, in the latency of a lone picture, and
 	// in that with the layout that has the most images per second.
 	fastest, quickest, quickestSame choice
@@ -50,7 +52,7 @@ func (t *tuner) try(c choice, f feed) (rate, p50 float64, err error) {
 	if c.batch > 0 {
 		config = infer.BatcherConfig{MaxBatch: c.batch, MaxDelay: c.delay}
 	}
-	out, err := t.a.serve(config, t.grid.of(c.layout), feedTime, false, f)
+	out, err := t.a.serve(config, t.grid.of(c.layout), t.lasts, false, f)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -82,13 +84,13 @@ func (t *tuner) search() error {
 }
 
 // tuning compares no choice at all with the best of a grid.
-func (b *bench) tuning(ctx context.Context, a *alone, _ float64) error {
+func (b *bench) tuning(ctx context.Context, a *alone, rate float64) error {
 	grid, err := a.openGrid(b.library)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = grid.close() }()
-	t := &tuner{a: a, grid: grid}
+	t := &tuner{a: a, grid: grid, lasts: max(feedTime, time.Duration(tuneImages/rate*float64(time.Second)))}
 	if err := t.search(); err != nil {
 		return err
 	}

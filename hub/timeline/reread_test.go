@@ -13,7 +13,7 @@ func TestAReaderFromFarBehindLeavesNoGarbage(t *testing.T) {
 	defer func() { _ = r.Close() }()
 	r.begin("a")
 	const n = 3000
-	for at := uint64(0); at < n; at++ {
+	for at := range uint64(n) {
 		if err := r.add("a", at, int(at%700)); err != nil {
 			t.Fatal(err)
 		}

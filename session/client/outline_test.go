@@ -87,18 +87,18 @@ func TestOutlinesAreBounded(t *testing.T) {
 func TestLiveStreamsGoOnBehindTheirHeader(t *testing.T) {
 	t.Parallel()
 	header := isoBox("ftyp", 24) + isoBox("moov", 30)
-	var stream string
+	var stream strings.Builder
 	for i := range 5 {
-		stream += isoBox("moof", 20) + isoBox("mdat", 40+i)
+		stream.WriteString(isoBox("moof", 20) + isoBox("mdat", 40+i))
 	}
-	for lost := int64(1); lost < int64(len(header+stream)); lost++ {
+	for lost := int64(1); lost < int64(len(header+stream.String())); lost++ {
 		for again := int64(0); again < 70; again += 3 {
 			b := newBuffer(1000, 7, newOutline("")) // somebody fed the session before
-			got := receive(t, b, 7, lost, header+stream)
+			got := receive(t, b, 7, lost, header+stream.String())
 			second := receive(t, b, 7+int64(len(got)), again, "")
 			third := receive(t, b, 7+int64(len(got)+len(second)), 1<<40, "")
-			if whole := header + stream; !strings.HasPrefix(whole, got) || !strings.HasPrefix(third, header) && third != "" ||
-				third != "" && !strings.HasSuffix(stream, third[len(header):]) || third == "" && lost < int64(len(whole))-2*64 {
+			if whole := header + stream.String(); !strings.HasPrefix(whole, got) || !strings.HasPrefix(third, header) && third != "" ||
+				third != "" && !strings.HasSuffix(stream.String(), third[len(header):]) || third == "" && lost < int64(len(whole))-2*64 {
 				t.Fatalf("lost at %d and %d: %s", lost, again, fmt.Sprintf("%q, %q, %q", got, second, third))
 			}
 			if third != "" && third[len(header)+4:len(header)+8] != "moof" {
