@@ -164,7 +164,7 @@ func sumIn(h http.Header) string {
 	if sum := strings.ToLower(h.Get("X-Checksum-Sha256")); isSum(sum) {
 		return sum
 	}
-	for _, part := range strings.Split(h.Get("Repr-Digest"), ",") { // RFC 9530
+	for part := range strings.SplitSeq(h.Get("Repr-Digest"), ",") { // RFC 9530
 		if v, ok := strings.CutPrefix(strings.TrimSpace(part), "sha-256=:"); ok {
 			b, err := base64.StdEncoding.DecodeString(strings.TrimSuffix(v, ":"))
 			if sum := hex.EncodeToString(b); err == nil && isSum(sum) {

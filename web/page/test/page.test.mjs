@@ -263,10 +263,10 @@ test("what cannot be looked at, and a camera that is denied, are explained", asy
 
 test("a hub that wants to know who asks is given a token", async (t) => {
   const guarded = new Hub();
-  t.after(() => guarded.end());
   const key = guarded.key();
   await guarded.start("--auth", "required", "--api-keys", join(guarded.dir, "keys"));
   const page = await visit(t, chrome, guarded.url, { allowed: [/401/, /403/] });
+  t.after(() => guarded.end()); // behind the page, which asks it for metrics until it is closed
   const field = page.getByLabel("This hub wants to know who asks");
   await field.fill("dk_WRONG");
   await page.getByRole("button", { name: "Go on" }).click();
