@@ -5,6 +5,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -45,20 +46,39 @@ func (p *process) severing(t *testing.T, after int) *client.Client {
 	return c
 }
 
-// finds detects in media to its end.
-func finds(t *testing.T, c *client.Client, p []byte, start wire.Start) (results []wire.Detections, segments []wire.Segment, end *wire.End) {
+// held is media of which a part waits for the first result. A hub that has read nothing
+// yet has not noticed that a connection broke either: the next one simply begins.
+type held struct {
+	first, rest bytes.Reader
+	found       chan struct{} // closed with the first result
+}
+
+func (h *held) Read(p []byte) (int, error) {
+	if h.first.Len() > 0 {
+		return h.first.Read(p)
+	}
+	<-h.found
+	return h.rest.Read(p)
+}
+
+// finds detects in media to its end. What lies behind hold bytes comes once there is a result.
+func finds(t *testing.T, c *client.Client, p []byte, hold int, start wire.Start) (results []wire.Detections, segments []wire.Segment, end *wire.End) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	s, err := c.Detect(ctx, bytes.NewReader(p), start)
+	media := &held{first: *bytes.NewReader(p[:hold]), rest: *bytes.NewReader(p[hold:]), found: make(chan struct{})}
+	found := sync.OnceFunc(func() { close(media.found) })
+	s, err := c.Detect(ctx, media, start)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
+	defer found()
 	for e := range s.Events() {
 		switch e := e.(type) {
 		case *wire.Detections:
 			results = append(results, *e)
+			found()
 		case *wire.Segment:
 			segments = append(segments, *e)
 		case *wire.End:
@@ -95,9 +115,10 @@ func TestE2ELiveStreamsGoOnInTheMiddle(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			file := read(t, c.name)
-			whole, _, _ := finds(t, p.severing(t, 1<<40), file, wire.Start{Sample: &wire.Sample{Every: c.every}})
+			whole, _, _ := finds(t, p.severing(t, 1<<40), file, len(file), wire.Start{Sample: &wire.Sample{Every: c.every}})
 			frames := int64(c.every*(len(whole)-1) + 1)
-			results, segments, end := finds(t, p.severing(t, int(c.at*float64(len(file)))), file, wire.Start{Mode: wire.Live, BudgetMS: wire.MaxBudget})
+			at := int(c.at * float64(len(file)))
+			results, segments, end := finds(t, p.severing(t, at), file, at/2, wire.Start{Mode: wire.Live, BudgetMS: wire.MaxBudget})
 			if len(segments) != 1 || len(results) == 0 || end == nil || end.Outcome != wire.Done {
 				t.Fatalf("%d segments, %d results, end %+v", len(segments), len(results), end)
 			}

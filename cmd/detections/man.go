@@ -22,7 +22,7 @@ func newMan() *cobra.Command {
 			root.DisableAutoGenTag = true
 			header := &doc.GenManHeader{Source: "detections " + version, Manual: "Detections", Section: "1"}
 			if dir != "" {
-				if err := os.MkdirAll(dir, 0o755); err != nil {
+				if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // G301: manuals are for everybody
 					return err
 				}
 				return doc.GenManTree(root, header, dir)

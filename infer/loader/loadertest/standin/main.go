@@ -62,7 +62,7 @@ func run() error {
 		defer func() {
 			all := s.Requests()
 			q := all[len(all)-1]
-			log.Printf("%s %s %s: %d, %d bytes", r.Method, q.Path, q.Range, q.Status, q.Bytes)
+			log.Printf("%s %s %s: %d, %d bytes", r.Method, q.Path, q.Range, q.Status, q.Bytes) //nolint:gosec // G706: a tool for a terminal
 		}()
 		s.ServeHTTP(w, r)
 	})}
@@ -79,12 +79,12 @@ func put(s *loadertest.Service, folder string) error {
 		return fmt.Errorf("expected files *.onnx in %s, found none", folder)
 	}
 	for _, path := range files {
-		b, err := os.ReadFile(path)
+		b, err := os.ReadFile(path) //nolint:gosec // G304: the user names the folder
 		if err != nil {
 			return err
 		}
 		name := strings.TrimSuffix(filepath.Base(path), ".onnx")
-		text, err := os.ReadFile(filepath.Join(folder, name+".json"))
+		text, err := os.ReadFile(filepath.Join(folder, name+".json")) //nolint:gosec // G304: the user names the folder
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
