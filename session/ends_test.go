@@ -145,6 +145,7 @@ func TestCancelAtEveryStage(t *testing.T) {
 		after   time.Duration
 		results int
 		dropped int64
+		more    int // results that may be there, too, as goroutines happen to run
 	}{
 		"while the engine is waited for": {options: options{inference: inference(never)}, video: "Kp"},
 		"before the first byte":          {},
@@ -156,7 +157,7 @@ func TestCancelAtEveryStage(t *testing.T) {
 		"before the first picture":      {video: "x"},
 		"while bytes are waited for":    {video: video(5), results: 5},
 		"while the engine runs":         {options: options{engines: slow}, video: video(20), after: 2500 * ms, results: 3, dropped: 4},
-		"while the journal is slow":     {options: options{append: func(wire.Event) error { time.Sleep(time.Minute); return nil }}, video: video(100), after: 90 * time.Second, results: 64, dropped: 4},
+		"while the journal is slow":     {options: options{append: func(wire.Event) error { time.Sleep(time.Minute); return nil }}, video: video(100), after: 90 * time.Second, results: 64, dropped: 4, more: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -172,7 +173,7 @@ func TestCancelAtEveryStage(t *testing.T) {
 				if end.Outcome != wire.Cancelled || end.Code != "" || end.MediaSHA256 != "" || r.Failure() != nil {
 					t.Errorf("end %+v", end)
 				}
-				if len(results(events)) != c.results || end.Accounting.Dropped["cancelled"] != c.dropped {
+				if n := len(results(events)); n < c.results || n > c.results+c.more || end.Accounting.Dropped["cancelled"] != c.dropped {
 					t.Errorf("%d results, accounting %+v", len(results(events)), end.Accounting)
 				}
 			})

@@ -23,7 +23,7 @@ func run(ctx context.Context, url, path string) error {
 	if err != nil {
 		return err
 	}
-	file, err := os.Open(path) //nolint:gosec // G304: the user names the file
+	file, err := os.Open(path)
 	if err != nil {
 		return err
 	}
