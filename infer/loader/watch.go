@@ -110,7 +110,7 @@ func (w *Watcher) Check(again bool) {
 func (w *Watcher) Run(ctx context.Context) {
 	if k, ok := w.c.Source.(Keeper); ok {
 		if f, err := k.Last(); err == nil {
-			w.hand(ctx, f)
+			w.hand(ctx, f, time.Time{})
 		}
 	}
 	for ctx.Err() == nil {
@@ -140,8 +140,7 @@ func (w *Watcher) attempt(ctx context.Context) {
 	switch {
 	case err == nil:
 		w.best, w.attempts = 0, 0
-		w.set(func(s *State) { s.Checked = now })
-		w.hand(ctx, f)
+		w.hand(ctx, f, now)
 	case errors.Is(err, ErrSame):
 		w.best, w.attempts = 0, 0
 		w.set(func(s *State) {
@@ -159,8 +158,9 @@ func (w *Watcher) attempt(ctx context.Context) {
 	}
 }
 
-// hand gives the file to its taker.
-func (w *Watcher) hand(ctx context.Context, f File) {
+// hand gives the file, which the source gave at a time (zero: it was not asked), to its
+// taker. Nothing is told before that is over: what failed last is not what becomes of it.
+func (w *Watcher) hand(ctx context.Context, f File, at time.Time) {
 	w.have = f.Key()
 	err := w.c.File(ctx, f)
 	if ctx.Err() != nil {
@@ -172,6 +172,9 @@ func (w *Watcher) hand(ctx context.Context, f File) {
 	}
 	w.set(func(s *State) {
 		s.Progress, s.Failures = Progress{}, 0
+		if !at.IsZero() {
+			s.Checked = at
+		}
 		if err != nil {
 			s.Phase, s.Err = Failed, w.refused
 			return
