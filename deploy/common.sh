@@ -50,6 +50,13 @@ configure() {
   [[ -n $host && $host != 0.0.0.0 && $host != '[::]' ]] || host=127.0.0.1
   URL=http://$host:${LISTEN##*:}
   previous_file=$STATE/.deploy-previous-tag
+  current_file=$STATE/.deploy-current-tag
+}
+
+# remember FILE TAG writes a tag, whole or not at all.
+remember() {
+  printf '%s\n' "$2" >"$1.new"
+  mv "$1.new" "$1"
 }
 
 engine() {

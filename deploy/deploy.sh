@@ -75,6 +75,7 @@ replace() {
     engine rm --force --volumes --time 1 "$container" >/dev/null
     return 1
   fi
+  remember "$current_file" "$tag"
   # It is ready when its predecessor has let go. That one still says its last words.
   for others in $before; do
     engine wait "$others" >/dev/null 2>&1 || true
@@ -92,11 +93,6 @@ settle() {
   engine ps --all --filter "label=detections.hub=$NAME" --filter status=exited --format '{{.Names}}' | while read -r old; do
     engine rm --force --volumes "$old" >/dev/null
   done
-}
-
-remember() { # TAG
-  printf '%s\n' "$1" >"$previous_file.new"
-  mv "$previous_file.new" "$previous_file"
 }
 
 # go_back TAG WHY… puts a version back, says so, and ends.
@@ -161,7 +157,7 @@ deploy() {
       sum_up
       fail "$E_FAILED" "$tag does not work, and was not put in place${before:+; $before runs as before}"
     fi
-    [[ -z $before ]] || remember "$before"
+    [[ -z $before ]] || remember "$previous_file" "$before"
     errors_before
     if ! step replace replace "$tag"; then
       [[ -z $before ]] || [[ -n $(running) ]] || go_back "$before" "$tag did not get ready"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # usage: deploy/start-services.sh [TAG]
 #
-# Starts the hub with a tag (default: that of .deploy-previous-tag) and waits until it is
+# Starts the hub with a tag (default: the one that ran last) and waits until it is
 # ready, saying how far it is. If it runs already with this tag nothing is changed. Exit
 # status: 0 it is ready, 1 it is not, 2 the command line or deploy.conf makes no sense,
 # 3 another deployment is under way.
@@ -15,7 +15,7 @@ configure
 exclusively
 tag=${1:-}
 if [[ -z $tag ]]; then
-  tag=$(cat "$previous_file" 2>/dev/null) || fail "$E_USAGE" "name a tag: $previous_file cannot be read"
+  tag=$(cat "$current_file" 2>/dev/null || cat "$previous_file" 2>/dev/null) || fail "$E_USAGE" "name a tag: nothing has run here yet"
 fi
 check_tag "$tag"
 container=$(running | head -n 1)
@@ -28,4 +28,5 @@ else
   say "$container is started"
 fi
 await_ready "$container" "$URL" || exit "$E_FAILED"
+remember "$current_file" "$tag"
 say "$IMAGE:$tag is ready at $URL"

@@ -18,8 +18,7 @@ if [[ ${#containers[@]} -eq 0 ]]; then
   say "nothing runs"
   exit
 fi
-tag_of "${containers[0]}" >"$previous_file.new"
-mv "$previous_file.new" "$previous_file"
+remember "$previous_file" "$(tag_of "${containers[0]}")"
 for container in "${containers[@]}"; do
   begun=$SECONDS
   engine stop --time "$GRACE" "$container" >/dev/null || fail "$E_FAILED" "$container does not stop"
