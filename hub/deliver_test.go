@@ -25,9 +25,11 @@ func under(w *weather) *outboxtest.Service {
 	return &outboxtest.Service{Fault: func(int) outboxtest.Fault { return outboxtest.Fault(w.Load()) }}
 }
 
-// flush waits until everything is delivered.
+// flush waits until everything is delivered. A reader may see an event a moment
+// before the outbox knows of it.
 func (r *rig) flush() {
 	r.t.Helper()
+	synctest.Wait()
 	must(r.t, r.Outbox().Flush(r.t.Context()))
 }
 

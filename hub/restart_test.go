@@ -23,6 +23,7 @@ import (
 // written until then. r itself ends in peace, on a disk that nobody looks at.
 func (r *rig) killed() *rig {
 	r.t.Helper()
+	r.dead.Store(true) // or the service hears of what is not in the copy
 	o := r.options
 	o.store, o.dir = r.copyStore(), r.t.TempDir()
 	must(r.t, os.CopyFS(o.dir, os.DirFS(r.dir)))

@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -54,6 +56,7 @@ type rig struct {
 	decoders *sessiontest.Decoders
 	ai       *hub.AI
 	loaded   chan struct{} // closed when the loading is over
+	dead     atomic.Bool   // killed: nobody hears of it any more
 }
 
 func open(t *testing.T, o options) *rig {
@@ -99,9 +102,24 @@ func (r *rig) annotations() *outbox.Config {
 		return nil
 	}
 	url, client := outboxtest.Connect(r.t, r.options.service)
+	client.Transport = mortal{r, client.Transport}
 	a, err := outbox.NewAnnotations(outbox.ServiceConfig{URL: url, HTTP: client})
 	must(r.t, err)
 	return &outbox.Config{Service: a, Pictures: r.options.pictures}
+}
+
+// mortal is the network of a process that may be dead: nothing leaves it then.
+type mortal struct {
+	rig *rig
+	http.RoundTripper
+}
+
+// RoundTrip implements http.RoundTripper.
+func (m mortal) RoundTrip(req *http.Request) (*http.Response, error) {
+	if m.rig.dead.Load() {
+		return nil, errors.New("the process that asks was killed")
+	}
+	return m.RoundTripper.RoundTrip(req)
 }
 
 func must(t *testing.T, err error) {
