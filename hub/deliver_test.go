@@ -168,6 +168,7 @@ func TestADeletedSessionIsNotDelivered(t *testing.T) {
 		r := open(t, options{service: under(&w)})
 		c := r.run(wire.Start{}, video(3))
 		c.read()
+		synctest.Wait() // no request is under way
 		must(t, r.Delete(t.Context(), "me", c.Started.Session))
 		if st := r.Outbox().State(); st.Sessions != 0 || r.stored() != 0 {
 			t.Errorf("outbox %+v, %d timelines", st, r.stored())

@@ -32,6 +32,7 @@ func (h *Hub) Drain(ctx context.Context) (left Left) {
 	for _, e := range running { // all at once; what has ended stays as it is
 		e.Suspend()
 	}
+	h.storage.leave()
 	for _, e := range running {
 		select {
 		case <-e.Done():

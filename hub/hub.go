@@ -65,7 +65,7 @@ type Hub struct {
 	camera   *camera        // nil: results are delivered without pictures
 	disk     disk
 	files    line
-	storage  storage
+	storage  *storage
 	quit     chan struct{} // closed by Close
 	draining atomic.Bool
 	stopping chan struct{} // closed by Drain
@@ -135,7 +135,7 @@ func New(c Config) (*Hub, error) {
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
-	h.storage = storage{stopping: h.stopping, log: h.log}
+	h.storage = newStorage(h.log)
 	store, err := h.openStore()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the timelines: %w", err), lock.Close())

@@ -12,13 +12,20 @@ import (
 
 // storage is the health of the timelines' store, as its writers find it.
 type storage struct {
-	stopping <-chan struct{}
-	log      *slog.Logger
+	log     *slog.Logger
+	leaving chan struct{} // closed by leave
+	once    sync.Once     // of leave
 
 	mu      sync.Mutex
 	waiting int   // guarded by mu: sessions that wait for room
 	broken  error // guarded by mu: why nothing can be written any more
 }
+
+func newStorage(log *slog.Logger) *storage { return &storage{log: log, leaving: make(chan struct{})} }
+
+// leave ends the waits for room: another process goes on. Sessions must have been
+// suspended before, or they take it for a failure.
+func (s *storage) leave() { s.once.Do(func() { close(s.leaving) }) }
 
 // fullRetry is how often a full disk is tried again.
 const fullRetry = 250 * time.Millisecond
@@ -38,14 +45,14 @@ func (s *storage) write(do func() error) error {
 	return err
 }
 
-// retry goes on until there is room, or the hub is to stop: another process goes on.
+// retry goes on until there is room, or nobody waits any more.
 func (s *storage) retry(do func() error) error {
 	tick := time.NewTicker(fullRetry)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-		case <-s.stopping:
+		case <-s.leaving:
 			return timeline.ErrFull
 		}
 		if err := do(); !errors.Is(err, timeline.ErrFull) {

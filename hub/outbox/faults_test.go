@@ -252,6 +252,35 @@ func TestADeletedSessionIsForgotten(t *testing.T) {
 	})
 }
 
+func TestWhatWasDeletedAtTheOpenBreakerIsNotSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var well atomic.Bool
+		s := &outboxtest.Service{Fault: func(int) outboxtest.Fault {
+			if well.Load() {
+				return outboxtest.None
+			}
+			return outboxtest.Error500
+		}}
+		r := newRig(t, s, outbox.ServiceConfig{})
+		r.start()
+		r.add("a", "d")
+		time.Sleep(10 * time.Minute) // its sender waits at the breaker, most of the time
+		if st := r.State(); st.Breaker == outbox.Closed {
+			t.Errorf("state %+v", st)
+		}
+		r.source.delete("a")
+		r.Forget("a")
+		well.Store(true)
+		time.Sleep(10 * time.Minute)
+		if n := len(s.Events("a")); n != 0 || r.State().Sessions != 0 {
+			t.Errorf("%d events were sent, state %+v", n, r.State())
+		}
+		r.add("b", "d") // what tried whether the service is back let the next one in
+		r.flush()
+		r.stored("b", 1)
+	})
+}
+
 // TestEmptyFramesCostNothing: they are passed in one go, and their cursor is saved now
 // and then.
 func TestEmptyFramesCostNothing(t *testing.T) {

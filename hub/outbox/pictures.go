@@ -85,14 +85,15 @@ const pictureTries = 3
 type item struct {
 	wire.Event
 	picture []byte // JSON; nil: none
+	blurred bool   // it was to have one
 }
 
 func (i item) size() int { return len(i.Message) + len(i.picture) + overhead }
 
 // picture takes the picture of an event, if it is to have one.
 func (o *Outbox) picture(ctx context.Context, s *session, e wire.Event) (item, error) {
-	i := item{Event: e}
-	if o.cfg.Camera == nil || e.Type != wire.TypeDetections || e.Empty || s.blurred == e.Offset {
+	i := item{Event: e, blurred: e.Offset == s.blurred}
+	if o.cfg.Camera == nil || e.Type != wire.TypeDetections || e.Empty || i.blurred {
 		return i, nil
 	}
 	p, err := o.cfg.Camera.Picture(ctx, s.id, e)
@@ -106,9 +107,8 @@ func (o *Outbox) picture(ctx context.Context, s *session, e wire.Event) (item, e
 		if s.blurs++; s.blurs < pictureTries && !errors.Is(err, ErrNoPicture) {
 			return i, err
 		}
-		o.unpictured.Add(1)
 		o.log.Error("a result is delivered without its picture", "session", s.id, "offset", e.Offset, "err", err)
-		s.blurred = e.Offset
+		s.blurred, i.blurred = e.Offset, true
 	}
 	s.blurs = 0
 	return i, nil

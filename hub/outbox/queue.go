@@ -79,6 +79,12 @@ func (o *Outbox) Forget(id string) {
 	}
 }
 
+func (o *Outbox) deleted(s *session) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return s.gone
+}
+
 // drop, with mu held, forgets a session that no sender has.
 func (o *Outbox) drop(s *session) {
 	s.stopTimer()

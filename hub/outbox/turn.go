@@ -36,13 +36,15 @@ func (o *Outbox) turn(ctx context.Context, s *session) turn {
 	if len(b.events) == 0 {
 		return o.pass(ctx, s, b)
 	}
-	an, open, err := o.request(ctx, name(s.info, b.events), encode(s.info, b.events))
+	an, open, err := o.request(ctx, s, name(s.info, b.events), encode(s.info, b.events))
 	if s.doubts++; err != nil || an.meaning != doubtful {
 		s.doubts = 0
 	}
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return turn{cursor: s.cursor}
+	case errors.Is(err, ErrUnknown):
+		return turn{gone: true}
 	case err != nil:
 		return o.again(s, open, fmt.Errorf("the Annotations service cannot be reached: %w", err))
 	case an.meaning == later:
@@ -74,10 +76,14 @@ func (o *Outbox) lookedUp(s *session, info *Session) bool {
 }
 
 // request passes the breaker and makes one request. open: the breaker is, now.
-func (o *Outbox) request(ctx context.Context, name string, body []byte) (an answer, open bool, err error) {
+// ErrUnknown: the session was deleted while it waited at the breaker.
+func (o *Outbox) request(ctx context.Context, s *session, name string, body []byte) (an answer, open bool, err error) {
 	probe, err := o.breaker.enter(ctx)
 	if err != nil {
 		return answer{}, false, err
+	}
+	if o.deleted(s) {
+		return answer{}, o.breaker.leave(probe, nothing, 0), ErrUnknown
 	}
 	begun := time.Now()
 	an, err = o.cfg.Service.deliver(ctx, name, body)
@@ -149,6 +155,9 @@ func (o *Outbox) settle(ctx context.Context, s *session, b batch, an answer) tur
 			err = o.park(s, e, r)
 		default:
 			o.sent.Add(1)
+			if e.blurred {
+				o.unpictured.Add(1)
+			}
 			s.failures = 0
 		}
 		if err != nil {
