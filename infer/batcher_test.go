@@ -110,6 +110,34 @@ func TestBacklogsGetEqualShares(t *testing.T) {
 	})
 }
 
+// Where there is always more than an engine takes at once, it is learned all the same
+// whether it should take so much.
+func TestABacklogIsDoneInBatchesThatPay(t *testing.T) {
+	for name, c := range map[string]struct {
+		price  infertest.Price
+		batch  int
+		others int // runs with other batches until that is known
+	}{
+		"they gain nothing": {infertest.Price{Image: 10 * ms}, 1, 1},
+		"they gain a lot":   {infertest.Price{Run: 10 * ms, Image: ms}, 4, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e := infertest.NewEngine(infertest.Config{Price: c.price, MaxBatch: 4})
+				b := batcher(t, e)
+				s := join(t, b, false)
+				s.offer(0, 400)
+				after(time.Second)
+				if all, right := e.Runs(0), e.Runs(c.batch); right < 60 || all-right > c.others {
+					t.Errorf("%d runs, %d of them with %d images", all, right, c.batch)
+				}
+				s.leave()
+				b.Close()
+			})
+		})
+	}
+}
+
 // Three frames and three idle engines: nobody takes two.
 func TestIdleRunnersShareAShortBacklog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -115,6 +115,17 @@ func (m *costModel) fit() {
 	}
 }
 
+// next is how many images the next run should have if there are enough. Where there
+// always are, every run would have as many as the engine takes, and nothing would be
+// learned of fewer: so single ones are tried in between, a few times.
+func (m *costModel) next() int {
+	one, most := m.sizes[0].seen, m.sizes[len(m.sizes)-1].seen
+	if one < min(most, firstRuns) {
+		return 1
+	}
+	return m.knee
+}
+
 // time is what a run of n images is expected to take, in seconds.
 func (m *costModel) time(n int) float64 { return m.a + m.b*float64(n) }
 

@@ -123,7 +123,7 @@ func (r *runner) gather() bool {
 	r.batch, r.wait = r.batch[:0], 0
 	// The share is settled once: a place that comes back with more frames must not
 	// make it grow while other runners have just been woken for them.
-	for share := b.shareLocked(r.costs.knee); len(r.batch) < share && b.ready.len() > 0 && !b.closed; {
+	for share := b.shareLocked(r.costs.next()); len(r.batch) < share && b.ready.len() > 0 && !b.closed; {
 		if t, waited, ok := b.takeLocked(image); ok {
 			r.wait = max(r.wait, waited)
 			r.batch = append(r.batch, t)
@@ -151,7 +151,7 @@ type hold struct {
 // frame would become too old.
 func (r *runner) holdLocked(h *hold) time.Duration {
 	b, n := r.b, r.b.frames
-	if n >= r.costs.knee || b.maxDelay < 0 || b.idle > 0 {
+	if n >= r.costs.next() || b.maxDelay < 0 || b.idle > 0 {
 		return 0
 	}
 	now := time.Now()
