@@ -25,6 +25,7 @@ type throughputRun struct {
 	thrift                 sample             // CPU alone / CPU in the session: the ratio, had the session the machine for itself
 	decode, convert, infer sample             // CPU ms per frame, alone
 	images, cpu            map[string]*sample // of the engines alone, by layout
+	bare, bareFPS, ofBare  sample             // CPU ms per frame of the parts in one loop, frames/s, and the session against it
 
 	// During the session: ms of all cores per frame.
 	hub, own, workers, client, others, idle sample
@@ -81,6 +82,13 @@ func (b *bench) throughputOnce(ctx context.Context, a *alone, c *clip, r *throug
 	decode, convert := spent/time.Duration(max(1, frames)), a.convert()
 	r.decode.addMS(decode)
 	r.convert.addMS(convert)
+	bare, wall, n, err := a.pipeline(ctx, b.media, c.name)
+	if err != nil {
+		return err
+	}
+	bareFPS := float64(n) / wall.Seconds()
+	r.bare.add(perFrame(bare, n))
+	r.bareFPS.add(bareFPS)
 	s, err := b.curl(ctx, c)
 	if err != nil {
 		return err
@@ -90,6 +98,7 @@ func (b *bench) throughputOnce(ctx context.Context, a *alone, c *clip, r *throug
 	fps := float64(s.frames) / s.use.wall.Seconds()
 	r.fps.add(fps)
 	r.ratio.add(fps / ideal)
+	r.ofBare.add(fps / bareFPS)
 	r.thrift.add(cores / ideal * float64(s.frames) / (s.use.hub + s.use.workers).Seconds())
 	r.hub.add(perFrame(s.use.hub, s.frames))
 	r.workers.add(perFrame(s.use.workers, s.frames))
@@ -170,6 +179,7 @@ func (b *bench) printThroughput(a *alone, r *throughputRun) {
 		{"decode and scale", r.decode.show("%.2f"), r.workers.show("%.2f") + " decoder process"},
 		{"convert", r.convert.show("%.2f"), ""},
 		{"infer, best of those on all cores", r.infer.show("%.2f"), r.inSitu.show("%.2f") + " wall of a run"},
+		{"these three in a bare loop, in each other's way", r.bare.show("%.2f"), ""},
 		{"hub, all of it", "", r.hub.show("%.2f")},
 		{"hub's own: all − convert − infer", "", r.own.show("%.2f")},
 		{"this process", "", r.client.show("%.2f")},
@@ -180,8 +190,10 @@ func (b *bench) printThroughput(a *alone, r *throughputRun) {
 	b.out.table("  frames per second, first to last result", [][]string{
 		{"", "measured", "target", ""},
 		{fmt.Sprintf("possible: %.0f cores / sum alone", cores), fmt.Sprintf("%.1f", 1000*cores/need), "", ""},
+		{"a bare loop of decoder and engines", r.bareFPS.show("%.1f"), "", ""},
 		{"the session", r.fps.show("%.1f"), "", ""},
 		{"ratio", r.ratio.show("%.3f"), fmt.Sprintf("≥ %.2f", throughputTarget), verdict(r.ratio.median() >= throughputTarget)},
+		{"the session / the bare loop", r.ofBare.show("%.3f"), "", ""},
 		{"the same of what curl and others left of the cores", fmt.Sprintf("%.3f", r.ratio.median()/(1-r.fps.median()*(r.client.median()+r.others.median())/(1000*cores))), "", ""},
 		{"CPU alone / CPU in the session", r.thrift.show("%.3f"), "", ""},
 		{"hub's allocations per frame", r.mallocs.show("%.0f"), "", ""},
