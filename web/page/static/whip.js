@@ -9,7 +9,11 @@ import { Track } from "./track.js";
 const handshake = 8000; // ms
 const startBitrate = 2000; // kbit/s: a browser's own guess makes the first seconds tiny
 const mostBitrate = 4_000_000;
-const retries = 5;
+const longestWait = 5000; // ms, between two tries
+const patience = 10 * 60_000; // ms: as long as the hub keeps a session without its camera
+
+/** The hub has answered, and another try would be answered the same. */
+class Refused extends Error {}
 
 export class Whip {
   #query;
@@ -21,6 +25,7 @@ export class Whip {
   #left = false;
   #finished = false;
   #tries = 0;
+  #lostAt = 0;
   #timer = 0;
   /** @type {Track} */
   way;
@@ -73,7 +78,10 @@ export class Whip {
     const url = new URL("/v1/whip", location.href);
     for (const [k, v] of Object.entries(this.id ? { session: this.id } : this.#query)) url.searchParams.set(k, v);
     const answer = await call(url, { method: "POST", headers: { "Content-Type": "application/sdp" }, body: pc.localDescription?.sdp ?? "" });
-    if (answer.status !== 201) throw new Error((await answer.json().catch(() => ({}))).detail ?? `WHIP: ${answer.status}`);
+    if (answer.status !== 201) {
+      const why = (await answer.json().catch(() => ({}))).detail ?? `WHIP: ${answer.status}`;
+      throw answer.status < 500 && ![409, 429].includes(answer.status) ? new Refused(why) : new Error(why);
+    }
     this.#resource = answer.headers.get("Location") ?? "";
     this.id = answer.headers.get("Session") ?? this.id;
     await pc.setRemoteDescription({ type: "answer", sdp: faster(await answer.text()) });
@@ -97,13 +105,14 @@ export class Whip {
    * @param {unknown} why
    * @param {number} [wait] in ms
    */
-  #lost(why, wait = 250 * 2 ** this.#tries) {
+  #lost(why, wait = Math.min(250 * 2 ** this.#tries, longestWait)) {
     clearTimeout(this.#timer);
     if (this.#left || this.ended) return;
     this.#pc?.close();
     this.#pc = null;
     this.way.ready = false;
-    if (!this.id || this.#finished || ++this.#tries > retries) {
+    if (this.#tries++ === 0) this.#lostAt = Date.now();
+    if (!this.id || this.#finished || why instanceof Refused || Date.now() - this.#lostAt > patience) {
       this.#left = true;
       this.onfail(why instanceof Error ? why.message : "the connection is lost");
       return;

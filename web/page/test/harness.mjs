@@ -14,7 +14,7 @@ const need = (name) => process.env[name] || assert.fail(`${name} is not set: mak
 const modules = createRequire(join(need("DETECTIONS_TEST_CLIENTS"), "/"));
 const { chromium } = modules("playwright-core");
 export const axe = modules("axe-core").source;
-export const patience = 30_000; // ms
+export const patience = 120_000; // ms: machines that test are busy
 export const media = (/** @type {string} */ name) => join(need("DETECTIONS_TEST_MEDIA"), name);
 
 /** The program, as it is run by hand. */
