@@ -32,6 +32,9 @@ type Limits struct {
 	// sessions and pictures; 0: any number.
 	FrameRate float64
 	ByteRate  int64
+	// DecodeCores is how many processor cores the decoders of one principal may keep
+	// busy, in the mean over a second; 0: any number.
+	DecodeCores float64
 }
 
 // DefaultLimits are in force where nothing else is configured.
@@ -48,7 +51,7 @@ func (l Limits) withDefaults() Limits {
 		Rates:     session.Rates{Most: max(0, cmp.Or(l.Rates.Most, d.Rates.Most)), Least: max(0, cmp.Or(l.Rates.Least, d.Rates.Least))},
 		Retention: cmp.Or(l.Retention, d.Retention), Kept: cmp.Or(l.Kept, d.Kept),
 		Files: cmp.Or(l.Files, d.Files), PerPrincipal: l.PerPrincipal, MinRate: cmp.Or(l.MinRate, d.MinRate),
-		FrameRate: l.FrameRate, ByteRate: l.ByteRate,
+		FrameRate: l.FrameRate, ByteRate: l.ByteRate, DecodeCores: l.DecodeCores,
 	}
 }
 
@@ -60,6 +63,7 @@ const (
 	MaxFrameRate = 1e6
 	MinByteRate  = 16 << 10
 	MaxByteRate  = 1 << 40
+	maxCores     = 1 << 10
 )
 
 // valid says which limits make no sense.
@@ -72,6 +76,9 @@ func (l Limits) valid() error {
 	}
 	if r := l.ByteRate; r != 0 && !(r >= MinByteRate && r <= MaxByteRate) {
 		return fmt.Errorf("limits: expected %d to %d bytes per second of a client, or 0, got %d", MinByteRate, MaxByteRate, r)
+	}
+	if c := l.DecodeCores; !(c >= 0 && c <= maxCores) {
+		return fmt.Errorf("limits: expected 0 to %d processor cores for the decoders of a client, got %v", maxCores, c)
 	}
 	return nil
 }

@@ -9,14 +9,14 @@ import (
 
 // pace is what a principal may use per second; nil: any number.
 func (h *Hub) pace(principal string) *session.Pace {
-	if h.limits.FrameRate == 0 && h.limits.ByteRate == 0 {
+	if h.limits.FrameRate == 0 && h.limits.ByteRate == 0 && h.limits.DecodeCores == 0 {
 		return nil
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	p := h.paces[principal]
 	if p == nil {
-		p = session.NewPace(h.limits.FrameRate, float64(h.limits.ByteRate))
+		p = session.NewPace(h.limits.FrameRate, float64(h.limits.ByteRate), h.limits.DecodeCores)
 		h.paces[principal] = p
 	}
 	return p

@@ -55,6 +55,34 @@ func TestLiveFramesBeyondThoseOfTheirClientAreDroppedAndCounted(t *testing.T) {
 	})
 }
 
+// However many videos a client sends, and however dear they are to decode, its decoders
+// have so many cores in the mean. Another client has its own.
+func TestTheDecodersOfAClientShareTheirCores(t *testing.T) {
+	for _, mode := range []wire.Mode{wire.File, wire.Live} {
+		synctest.Test(t, func(t *testing.T) {
+			r := open(t, options{limits: hub.Limits{DecodeCores: 1.5}, decoders: sessiontest.Config{Cost: 20 * ms}})
+			for range 4 { // on cores of their own they take 4 s for each second
+				r.start(wire.Start{Mode: mode}).upload(video(1000))
+			}
+			you, err := r.Start(t.Context(), "you", wire.Start{Mode: mode})
+			must(t, err)
+			client{you, t}.upload(video(1000))
+			time.Sleep(10 * time.Second)
+			decoded := map[string]int64{}
+			for _, who := range []string{"me", "you"} {
+				for _, st := range r.Sessions(who) {
+					decoded[who] += st.Accounting.Decoded
+				}
+			}
+			// 1.5 s are there at the beginning, and what was begun is finished.
+			if mine := decoded["me"]; mine < 800 || mine > 850 || decoded["you"] < 495 {
+				t.Errorf("%s: %v pictures in 10 s", mode, decoded)
+			}
+			r.close()
+		})
+	}
+}
+
 func TestPicturesBeyondTheFramesOfTheirClientAreRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := open(t, options{limits: hub.Limits{FrameRate: 2}})
@@ -140,13 +168,13 @@ func TestCancelDoesNotWaitForBytesOrFrames(t *testing.T) {
 }
 
 func TestAbsurdRatesAreRefused(t *testing.T) {
-	for _, l := range []hub.Limits{{FrameRate: -1}, {FrameRate: math.NaN()}, {FrameRate: 1e9}, {ByteRate: -1}, {ByteRate: 1}, {ByteRate: math.MaxInt64}} {
+	for _, l := range []hub.Limits{{FrameRate: -1}, {FrameRate: math.NaN()}, {FrameRate: 1e9}, {ByteRate: -1}, {ByteRate: 1}, {ByteRate: math.MaxInt64}, {DecodeCores: -1}, {DecodeCores: math.NaN()}, {DecodeCores: 1e6}} {
 		if h, err := hub.New(hub.Config{Dir: t.TempDir(), Limits: l}); err == nil {
 			t.Errorf("%+v was accepted", l)
 			h.Close()
 		}
 	}
-	if session.NewPace(0, 0).Allow() != true || !session.NewPace(1, 1).Rested() {
+	if session.NewPace(0, 0, 0).Allow() != true || !session.NewPace(1, 1, 1).Rested() {
 		t.Error("a fresh Pace is not rested")
 	}
 }

@@ -172,7 +172,7 @@ func (b *Batcher) takeLocked(image float64) (t taken, waited time.Duration, ok b
 	if ok {
 		cost = 1
 		if b.sharedCores && image > 0 {
-			cost += r.Frame.Decode.Seconds() / image
+			cost += r.Frame.CPU.Seconds() / image
 		}
 	}
 	goesOn := frames > 0 && !p.left && !b.closed

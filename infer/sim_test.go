@@ -309,7 +309,7 @@ func (p *frames) get(ready time.Time, decode time.Duration) *media.Frame {
 		})
 		f.Views = p.views
 	}
-	f.Ready, f.Decode = ready, decode
+	f.Ready, f.CPU = ready, decode
 	f.Hold()
 	return f
 }

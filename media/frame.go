@@ -28,6 +28,9 @@ type FrameInfo struct {
 	// Decode is the time spent decoding and scaling since the previous picked
 	// picture, without waiting for bytes or for a free slot.
 	Decode time.Duration
+	// CPU is the processor time that the decoder used since the previous picked picture,
+	// or about that: it works ahead. 0 if nobody measures it.
+	CPU time.Duration
 	// Ready is when the pixels were complete, on the hub's clock.
 	Ready time.Time
 	// Stamp is what the sender said of the picture, in Units.

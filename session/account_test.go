@@ -77,7 +77,7 @@ func live(t *testing.T, random *rand.Rand) {
 		o.append = func(wire.Event) error { time.Sleep(slow); return nil }
 	}
 	if random.IntN(3) == 0 {
-		o.pace = session.NewPace(float64(20+random.IntN(200)), float64(random.IntN(2)*(20+random.IntN(500))))
+		o.pace = session.NewPace(float64(20+random.IntN(200)), float64(random.IntN(2)*(20+random.IntN(500))), random.Float64())
 	}
 	length := 50 + random.IntN(250)
 	v := []byte(video(length))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"detections/media"
 	"detections/session/wire"
@@ -101,7 +102,12 @@ func (s *Session) decodeOnce() error {
 		if put && s.mode != wire.Live {
 			s.cfg.Pace.wait(s.ctx) // meanwhile the decoder fills its slots, and waits too
 		}
+		var used time.Duration
+		if put {
+			used = out.Frame.CPU // accept gives the frame away
+		}
 		s.accept(out, d.Stats())
+		s.cfg.Pace.rest(ctx, used)
 		if put && s.mode == wire.Live {
 			s.keepUp()
 		}

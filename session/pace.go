@@ -15,11 +15,12 @@ import (
 type Pace struct {
 	Frames *rate.Limiter // that are inferred
 	Bytes  *rate.Limiter // of media; its burst is at least one byte
+	CPU    *rate.Limiter // microseconds of its decoders
 }
 
-// NewPace bounds frames and bytes per second; 0: any number. What was not used is kept
-// for a second.
-func NewPace(frames, bytes float64) *Pace {
+// NewPace bounds frames, bytes, and seconds of the decoders' processor time, per second;
+// 0: any number. What was not used is kept for a second.
+func NewPace(frames, bytes, cores float64) *Pace {
 	p := &Pace{}
 	if frames > 0 {
 		p.Frames = rate.NewLimiter(rate.Limit(frames), max(1, int(frames)))
@@ -27,13 +28,16 @@ func NewPace(frames, bytes float64) *Pace {
 	if bytes > 0 {
 		p.Bytes = rate.NewLimiter(rate.Limit(bytes), max(1, int(bytes)))
 	}
+	if cores > 0 {
+		p.CPU = rate.NewLimiter(rate.Limit(1e6*cores), max(1, int(1e6*cores)))
+	}
 	return p
 }
 
 // Rested says that the client has used nothing lately: another Pace is as good as this.
 func (p *Pace) Rested() bool {
 	full := func(l *rate.Limiter) bool { return l == nil || l.Tokens() >= float64(l.Burst()) }
-	return full(p.Frames) && full(p.Bytes)
+	return full(p.Frames) && full(p.Bytes) && full(p.CPU)
 }
 
 // Allow says whether one more frame may be inferred now, and counts it.
@@ -43,6 +47,19 @@ func (p *Pace) Allow() bool { return p == nil || p.Frames == nil || p.Frames.All
 func (p *Pace) wait(ctx context.Context) {
 	if p != nil && p.Frames != nil {
 		_ = p.Frames.Wait(ctx) // whoever calls looks at the context
+	}
+}
+
+// rest pays for what a decoder used: it waits until the client has so much, or the
+// context ends. The decoder fills its slots meanwhile, and waits too.
+func (p *Pace) rest(ctx context.Context, used time.Duration) {
+	if p == nil || p.CPU == nil {
+		return
+	}
+	now := time.Now()
+	d := p.CPU.ReserveN(now, min(int(used.Microseconds()), p.CPU.Burst())).DelayFrom(now)
+	if d > 0 {
+		sleep(ctx.Done(), now.Add(d))
 	}
 }
 

@@ -61,6 +61,7 @@ func (g *guard) validate() error {
 // hubLimits are the limits as the hub takes them: there 0 is the default, here none.
 func (s *settings) hubLimits() hub.Limits {
 	l := s.limits
+	l.DecodeCores = s.schedule.decodeCores(cores())
 	if l.Rates.Least == 0 {
 		l.Rates.Least = -1
 	}

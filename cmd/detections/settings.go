@@ -161,6 +161,9 @@ func (s *settings) validate() error {
 		s.from.validate(s.model),
 		s.webrtc.validate(),
 	}
+	if d := s.schedule.decoders; !(d >= 0 && d <= 1) {
+		errs = append(errs, fmt.Errorf("decode-share: expected 0 to 1, got %v", d))
+	}
 	if r := s.limits.MinRate; !(r > 0 && r <= 1000) || s.limits.PerPrincipal < 0 {
 		errs = append(errs, fmt.Errorf("min-rate, max-per-client: expected above 0 to 1000 and at least 0, got %v and %d", r, s.limits.PerPrincipal))
 	}

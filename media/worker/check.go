@@ -83,7 +83,7 @@ func (d *decoder) frame(b []byte) (*media.Frame, error) {
 	f := d.frames[m.slot]
 	f.FrameInfo = media.FrameInfo{
 		Index: m.at.Index, PTS: m.at.PTS, Width: m.width, Height: m.height, Aspect: m.aspect,
-		Key: m.key, KeyPTS: m.at.KeyPTS, Input: m.input, Decode: m.decode, Ready: ready, Stamp: m.stamp, Checkpoint: m.at,
+		Key: m.key, KeyPTS: m.at.KeyPTS, Input: m.input, Decode: m.decode, CPU: d.cpu.used(), Ready: ready, Stamp: m.stamp, Checkpoint: m.at,
 	}
 	for i, v := range d.views {
 		f.Views[i].Geometry = v.PlaceShown(m.width, m.height, m.aspect)

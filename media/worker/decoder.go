@@ -41,6 +41,7 @@ type decoder struct {
 	index int64            // of the latest frame
 	at    media.Checkpoint // of the latest frame
 	lines int              // of log
+	cpu   cpuMeter
 	wait  waitState
 
 	mu    sync.Mutex
@@ -82,7 +83,7 @@ func newDecoder(p *Pool, proc *process, r *ring, j media.Job, begun moment) *dec
 	if j.Resume != nil {
 		d.index, d.at, d.stats = j.Resume.Index, *j.Resume, j.Resume.Stats
 	}
-	d.wait.ok = d.began
+	d.wait.ok, d.cpu = d.began, newCPUMeter(d.pid)
 	for slot := range r.slots {
 		f := media.NewFrame(func() { d.release(slot) })
 		f.Views = r.pictures(slot, j.Views)

@@ -357,7 +357,7 @@ func (d *decoder) frame(index int64, key bool) *media.Frame {
 	})
 	f.FrameInfo, f.Views = pixels.FrameInfo, pixels.Views
 	f.PTS, f.Stamp = d.pts(index), d.current.Stamp
-	f.Key, f.KeyPTS, f.Input, f.Decode = key, d.keyPTS, d.at, d.cost
+	f.Key, f.KeyPTS, f.Input, f.Decode, f.CPU = key, d.keyPTS, d.at, d.cost, d.cost
 	f.Checkpoint = media.Checkpoint{
 		Index: index, PTS: f.PTS, KeyPTS: f.KeyPTS, Stats: d.stats,
 		Key: d.key, Packet: d.packets(), Sent: d.packets(), Pictures: d.stats.Decoded, Start: d.picker.Start(),
