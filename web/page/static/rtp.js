@@ -2,10 +2,10 @@
 // picture got, as it leaves the encoder.
 
 self.addEventListener("rtctransform", (e) => {
-  const { readable, writable } = /** @type {any} */ (e).transformer;
+  const { readable, writable, options } = /** @type {any} */ (e).transformer;
   const tell = new TransformStream({
     transform(frame, out) {
-      postMessage(frame.getMetadata().rtpTimestamp ?? frame.timestamp);
+      postMessage({ track: options.track, stamp: frame.getMetadata().rtpTimestamp ?? frame.timestamp });
       out.enqueue(frame);
     },
   });

@@ -8,12 +8,32 @@
 
 const giveUp = 200; // ms after which a picture in the encoder no longer holds up the next
 
+let made = 0;
+/** @type {Map<number, Track>} */
+const open = new Map();
+/** @type {Worker | null} */
+let worker = null;
+
+/**
+ * The worker that reads the time stamps, one for all tracks: a camera that comes back
+ * while the hub restarts could not load its script, and nothing would be sent.
+ */
+function stamps() {
+  if (worker) return worker;
+  const w = (worker = new Worker(/** @type {string} */ (script("/page/rtp.js"))));
+  w.onmessage = (e) => open.get(e.data.track)?.encoded(e.data.stamp);
+  w.onerror = () => {
+    if (worker === w) worker = null; // the next one is another try
+  };
+  return w;
+}
+
 /** @typedef {{at: number, done: (key: number | null) => void}} Waiting */
 
 export class Track {
   #canvas = document.createElement("canvas");
   #context;
-  #worker;
+  #number = ++made;
   /** In the encoder. @type {Waiting[]} */
   #waiting = [];
   /** RTP time minus our time, in ms, of a picture that was alone. */
@@ -31,8 +51,7 @@ export class Track {
     this.#context?.fillRect(0, 0, 1, 1);
     this.track = /** @type {CanvasCaptureMediaStreamTrack} */ (this.#canvas.captureStream(0).getVideoTracks()[0]);
     this.track.contentHint = "motion";
-    this.#worker = new Worker(/** @type {string} */ (script("/page/rtp.js")));
-    this.#worker.onmessage = (e) => this.#encoded(e.data);
+    open.set(this.#number, this);
   }
 
   static get possible() {
@@ -41,7 +60,7 @@ export class Track {
 
   /** @param {RTCRtpSender} sender */
   follow(sender) {
-    sender.transform = new RTCRtpScriptTransform(this.#worker);
+    sender.transform = new RTCRtpScriptTransform(stamps(), { track: this.#number });
   }
 
   free() {
@@ -64,7 +83,7 @@ export class Track {
   }
 
   /** A picture left the encoder. @param {number} stamp */
-  #encoded(stamp) {
+  encoded(stamp) {
     const ms = stamp / 90;
     let at = 0;
     if (this.#waiting.length > 1) {
@@ -86,7 +105,7 @@ export class Track {
   close() {
     this.ready = false;
     this.track.stop();
-    this.#worker.terminate();
+    open.delete(this.#number);
     for (const w of this.#waiting.splice(0)) w.done(null);
   }
 }
