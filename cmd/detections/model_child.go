@@ -139,7 +139,7 @@ func (b *limitedBuffer) Write(p []byte) (int, error) {
 // beModest is for the process that tries a model: it gives way to others, is the first
 // to go when memory runs out, and may have only so much of it.
 func beModest(memory int64) error {
-	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, 10)
+	lowerAll(10)
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
 		return err
@@ -148,6 +148,19 @@ func beModest(memory int64) error {
 		return nil
 	}
 	return unix.Setrlimit(unix.RLIMIT_DATA, &unix.Rlimit{Cur: uint64(memory), Max: uint64(memory)})
+}
+
+// lowerAll lowers the priority of the process. That is of each of its threads for itself
+// on Linux; those to come inherit it. Where it was started with a low one, it is lowered
+// from there.
+func lowerAll(by int) {
+	raw, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	threads, _ := os.ReadDir("/proc/self/task")
+	for _, t := range threads {
+		if id, e := strconv.Atoi(t.Name()); e == nil && err == nil {
+			_ = unix.Setpriority(unix.PRIO_PROCESS, id, min(19, 20-raw+by)) // it may have ended
+		}
+	}
 }
 
 // memoryRoom is how much memory there is for new engines, as the machine and the
