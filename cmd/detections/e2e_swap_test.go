@@ -23,12 +23,22 @@ func confidence(n int) float64 { return 0.5 + float64(n)/200 }
 // catsVersion writes version n of a model of 64×64 that always sees one cat.
 func catsVersion(t *testing.T, dir string, n int) string {
 	t.Helper()
+	return writeCats(t, dir, n, catsGraph(n))
+}
+
+// catsGraph is the network of version n.
+func catsGraph(n int) infertest.Graph {
 	values := make([]float32, 6*84)
 	for k, v := range []float32{32, 32, 32, 24, float32(confidence(n))} {
 		values[k*84] = v
 	}
-	g := infertest.Fixed(infer.Tensor{Name: "images", Type: "float32", Shape: []int64{0, 3, 64, 64}},
+	return infertest.Fixed(infer.Tensor{Name: "images", Type: "float32", Shape: []int64{0, 3, 64, 64}},
 		infertest.Output{Tensor: infer.Tensor{Name: "output0", Type: "float32", Shape: []int64{0, 6, 84}}, Values: values})
+}
+
+// writeCats writes a network as version n of the cats.
+func writeCats(t *testing.T, dir string, n int, g infertest.Graph) string {
+	t.Helper()
 	name := fmt.Sprintf("v%d", n)
 	description := fmt.Sprintf(`{"name": "cats", "version": "%d", "labels": ["cat", "dog"]}`, n)
 	for name, text := range map[string]string{name + ".json": description, name + ".onnx": string(g.Bytes())} {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,6 +19,8 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"golang.org/x/sys/unix"
+
+	"detections/infer/ort"
 )
 
 // checkTime is how long a model may take to load and run once where it is tried first.
@@ -108,9 +111,9 @@ func (j childJob) explain(err error, said string) error {
 	}
 	words, _, _ = strings.Cut(words, "\nTry '")
 	lower := strings.ToLower(said)
-	for _, sign := range []string{"bad_alloc", "out of memory", "cannot allocate memory", "failed to allocate", "bytes of tensor memory"} {
+	for _, sign := range []string{"bad_alloc", "out of memory", "cannot allocate memory", "failed to allocate", "bytes of tensor memory", ort.NoMemory} {
 		if j.memory > 0 && strings.Contains(lower, sign) {
-			return fmt.Errorf("it needs more memory than there is: %s for each engine", humanize.IBytes(uint64(j.memory)))
+			return fmt.Errorf("it needs more memory than there is: expected at most %s for each engine%s", humanize.IBytes(uint64(j.memory)), inVain(said))
 		}
 	}
 	exit, ok := errors.AsType[*exec.ExitError](err)
@@ -124,6 +127,22 @@ func (j childJob) explain(err error, said string) error {
 	}
 	first, _, _ := strings.Cut(words, "\n")
 	return fmt.Errorf("it crashed the process that tried it (%w): %.200s", err, first)
+}
+
+// forOne finds how many bytes a model asked for in vain.
+var forOne = regexp.MustCompile(ort.NoMemory + `: (\d+) bytes for one value`)
+
+// inVain is what was found instead, if that is known.
+func inVain(said string) string {
+	found := forOne.FindStringSubmatch(said)
+	if found == nil {
+		return ""
+	}
+	n, err := strconv.ParseUint(found[1], 10, 64)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf(", found %s for one value", humanize.IBytes(n))
 }
 
 // limitedBuffer keeps the beginning of what is written.

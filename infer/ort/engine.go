@@ -316,6 +316,9 @@ func (e *engine) Close() error {
 	return errors.Join(errs...)
 }
 
+// NoMemory begins an error of a model that needs more memory than there is.
+const NoMemory = "it needs more memory than there is"
+
 // noMemory finds how much was asked for in vain.
 var noMemory = regexp.MustCompile(`Failed to allocate memory for requested buffer of size (\d+)`)
 
@@ -323,10 +326,10 @@ var noMemory = regexp.MustCompile(`Failed to allocate memory for requested buffe
 func short(err error) string {
 	text := err.Error()
 	if found := noMemory.FindStringSubmatch(text); found != nil {
-		return fmt.Sprintf("it needs more memory than there is: %s bytes for one value", found[1])
+		return fmt.Sprintf("%s: %s bytes for one value", NoMemory, found[1])
 	}
 	if strings.Contains(text, "size overflowed") || strings.Contains(text, "bad_alloc") {
-		return "it needs more memory than there is"
+		return NoMemory
 	}
 	if _, why, found := strings.Cut(text, " : FAIL : "); found {
 		return why
