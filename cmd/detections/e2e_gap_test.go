@@ -140,13 +140,13 @@ func TestE2ESwapsUnderLoad(t *testing.T) { testSwaps(t, &catVersions, 6) }
 // something to do.
 func TestE2ESwapsOfTheEmbeddedModel(t *testing.T) { testSwaps(t, &realVersions, 2) }
 
-func testSwaps(t *testing.T, v *versions, swaps int) {
+func testSwaps(t *testing.T, v *versions, swaps int, args ...string) {
 	if n, err := strconv.Atoi(os.Getenv("SWAPS")); err == nil {
 		swaps = n
 	}
 	dir := t.TempDir()
 	v.write(t, dir, 0)
-	p := serve(t, "--model", dir, "--model-poll", "0", "--max-batch", "2")
+	p := serve(t, append([]string{"--model", dir, "--model-poll", "0", "--max-batch", "2"}, args...)...)
 	frame := read(t, "frame.jpg")
 	var feeds []*feed
 	var all, fed sync.WaitGroup

@@ -64,6 +64,7 @@ type health struct {
 	Update                                  *struct{ To, Reason string }
 	Source                                  *struct{ Phase, Error, Reason string }
 	Kept                                    []string
+	Providers                               []struct{ Name, State, Reason string }
 	Status                                  any
 	Code, Detail                            string
 }
