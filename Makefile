@@ -67,6 +67,7 @@ test: vet unit nocgo race ## every test: vet, all packages, those without cgo, t
 .PHONY: vet
 vet: setup-test
 	@$(step) 'go vet' $(env) go vet ./...
+	@$(step) 'go vet of the checks for a GPU' $(env) go vet -tags gpu ./infer/ort ./cmd/detections
 
 .PHONY: unit
 unit: setup-test ## test all packages

@@ -52,10 +52,10 @@ check 'what was built is taken from the cache' ready "${bin[@]}" model build --o
 ((SECONDS - begun <= 60)) || failed+=("the second build took $((SECONDS - begun)) s")
 check 'engines agree with the processors, and are not built twice' \
   "$env" --test go test -tags gpu -count=1 -v -timeout 90m -run GPU ./infer/ort
-check 'the hub is never dark, and a signal does not wait for a builder' \
+check 'the hub is never dark, a signal does not wait for a builder, the model is changed under load' \
   "$env" --test go test -tags gpu -count=1 -v -timeout 90m -run GPU ./cmd/detections
 for model in infer/loader/nanodet-g-416.onnx "$@"; do
-  check "speed of $model" env DETECTIONS_ORT_LIBRARY="$ORT_LIBRARY" DETECTIONS_DATA="$data" "${bin[@]}" model inspect "$model"
+  check "speed of $model" env DETECTIONS_ORT_LIBRARY="$ORT_LIBRARY" DETECTIONS_DATA="$data" DETECTIONS_PRECISION=fp16 "${bin[@]}" model inspect "$model"
 done
 if [[ ${#failed[@]} -gt 0 ]]; then
   printf 'FAILED: %s\n' "${failed[@]}"

@@ -190,7 +190,7 @@ func (st AIStatus) Words() string {
 
 // Told is the status as clients are told of it.
 func (st AIStatus) Told() wire.AI {
-	ai := wire.AI{Availability: string(st.Availability)}
+	ai := wire.AI{Availability: string(st.Availability), Reason: st.Reason}
 	if st.Percent >= 0 {
 		ai.Percent = new(wire.Decimal(st.Percent))
 	}

@@ -180,3 +180,14 @@ func either[T ~uint8](word string, all []string, otherwise T) T {
 	}
 	return otherwise
 }
+
+// SHA256 is the checksum of a file in hex. It is computed in pieces: one of a whole model is
+// one long call that cannot be interrupted, for which the collector would wait, and all
+// for it.
+func SHA256(b []byte) string {
+	sum := sha256.New()
+	for piece := range slices.Chunk(b, 64<<10) {
+		sum.Write(piece)
+	}
+	return hex.EncodeToString(sum.Sum(nil))
+}

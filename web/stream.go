@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"detections/hub"
 	"detections/session"
 	"detections/session/wire"
 )
@@ -133,7 +134,19 @@ func watchOf(r *http.Request, id string) (wire.Watch, error) {
 	return m, nil
 }
 
-// tail sends what all of the principal's sessions do from now on, until the token expires.
+// aiState is how far the engine is, as the live tail tells it.
+func (s *Server) aiState() wire.State {
+	st := s.hub.AI().Status()
+	told := st.Told()
+	m := wire.State{Type: wire.TypeState, State: wire.WaitingForEngine, AI: &told}
+	if st.Availability == hub.Enabled {
+		m.State = wire.Running
+	}
+	return m
+}
+
+// tail sends what all of the principal's sessions do from now on, and how far the engine
+// is, until the token expires.
 func (s *Server) tail(w http.ResponseWriter, r *http.Request, principal string) {
 	t := s.hub.Tail(principal)
 	defer t.Close()
@@ -146,9 +159,18 @@ func (s *Server) tail(w http.ResponseWriter, r *http.Request, principal string) 
 	defer idle.Stop()
 	expired, stop := identity(r).Expired() // a session ends by itself, the tail does not
 	defer stop()
+	var state wire.State
 	for {
+		changed := s.hub.AI().Changed() // before looking, so that nothing is missed
+		if now := s.aiState(); !now.Same(state) {
+			state = now
+			if out.message(wire.TypeState, wire.Encode(state)) != nil {
+				return
+			}
+		}
 		var err error
 		select {
+		case <-changed:
 		case e := <-t.C:
 			if n := t.Missed(); n > 0 {
 				s.log.Warn("a reader of the live tail is too slow", "missed", n)

@@ -32,6 +32,7 @@ type message struct {
 	Message    string
 	Outcome    wire.Outcome
 	State      wire.StateName
+	AI         *wire.AI
 	Detections []wire.Detection
 	Accounting wire.Accounting
 }
@@ -222,6 +223,7 @@ func TestLiveTailSeesEverySession(t *testing.T) {
 	t.Parallel()
 	s := newHouse(t, options{})
 	tail := s.events(s.get("/detect/stream"))
+	tail.until("the engine", func(m message) bool { return m.State == wire.Running })
 	ids := map[string]uint64{}
 	for range 3 {
 		all, _ := s.lines(s.do("POST", "/detect/video", bytes.NewReader(video(4)), "Accept", "application/x-ndjson"))

@@ -180,7 +180,12 @@ func (d *deployer) find(_ context.Context, key infer.ModelKey) (*hub.Version, er
 func (d *deployer) version(f loader.File) *hub.Version {
 	v := &hub.Version{ID: f.Key(), Ref: f.Name + "@" + f.Version}
 	p := &plan{deployer: d, file: f}
-	p.model = sync.OnceValues(func() (*infer.Model, error) { return d.s.describe(f) })
+	p.model = sync.OnceValues(func() (*infer.Model, error) {
+		if d.ai.Model() != nil { // frames are inferred meanwhile
+			return d.s.describeBy(ort.DescribeInBackground, f)
+		}
+		return d.s.describe(f)
+	})
 	if !isEmbedded(f) {
 		v.Check = p.check
 	}
@@ -234,7 +239,7 @@ func (p *plan) open(ctx context.Context, provider string, report func(float64)) 
 	if err != nil {
 		return nil, err
 	}
-	engines, threads, err := openEngines(ctx, p.s, p.file, m, provider, report, p.log)
+	engines, threads, err := openEngines(ctx, p.s, p.file, m, provider, p.ai.Model() != nil, report, p.log)
 	if err != nil {
 		return nil, err
 	}

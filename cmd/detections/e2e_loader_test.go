@@ -114,3 +114,41 @@ func TestE2EALoaderFailsAndTheModelGoesOn(t *testing.T) {
 		t.Error(v)
 	}
 }
+
+// A version of a Loader that does not see what it must is refused, and why is told; the
+// model that is there goes on. Once the pictures or the model are mended it serves.
+func TestE2EGoldenPicturesOfALoader(t *testing.T) {
+	service := &loadertest.Service{Pictures: map[string][]byte{"golden/street.jpg": read(t, "frame.jpg")}}
+	version := func(n int, golden string) {
+		m := catsModel(t, n)
+		m.Description, m.Golden = `{"head": "yolov8", "labels": ["cat", "dog"]}`, golden
+		service.Put("cats", m)
+	}
+	at := httptest.NewServer(service)
+	defer at.Close()
+	// The cat is at 192, 144 to 576, 432 in a picture of 768×576.
+	good := `[{"image": "golden/street.jpg", "expect": [{"label": "cat", "box": [190, 140, 380, 290]}]}]`
+	version(1, good)
+	p := serve(t, "--loader-url", at.URL, "--model", "cats", "--model-poll", "50ms")
+	p.awaitHealth("the first version", func(h health) bool { return h.Model == "cats@1" })
+	refused := func(n int, golden, want string) {
+		t.Helper()
+		version(n, golden)
+		p.awaitHealth(want, func(h health) bool {
+			if h.AIAvailability != "ENABLED" || h.Model != "cats@1" {
+				t.Errorf("meanwhile: %+v", h)
+			}
+			return h.Source != nil && strings.Contains(h.Source.Error, want)
+		})
+	}
+	refused(2, strings.ReplaceAll(good, "cat", "dog"), "golden picture golden/street.jpg: expected dog at [190 140 380 290]")
+	if h := p.model("GET", "/health", ""); h.Update == nil || h.Update.To != "cats@2" || !strings.Contains(h.Update.Reason, "expected dog") {
+		t.Errorf("the update: %+v", h.Update)
+	}
+	refused(3, strings.ReplaceAll(good, "street", "none"), `golden picture "golden/none.jpg": expected it at `)
+	version(3, good)
+	p.awaitHealth("the third version", func(h health) bool { return h.Model == "cats@3" })
+	for _, v := range service.Violations() {
+		t.Error(v)
+	}
+}

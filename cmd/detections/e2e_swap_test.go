@@ -5,18 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math"
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/coder/websocket"
 
 	"detections/infer"
 	"detections/infer/infertest"
@@ -28,12 +23,22 @@ func confidence(n int) float64 { return 0.5 + float64(n)/200 }
 // catsVersion writes version n of a model of 64×64 that always sees one cat.
 func catsVersion(t *testing.T, dir string, n int) string {
 	t.Helper()
+	return writeCats(t, dir, n, catsGraph(n))
+}
+
+// catsGraph is the network of version n.
+func catsGraph(n int) infertest.Graph {
 	values := make([]float32, 6*84)
 	for k, v := range []float32{32, 32, 32, 24, float32(confidence(n))} {
 		values[k*84] = v
 	}
-	g := infertest.Fixed(infer.Tensor{Name: "images", Type: "float32", Shape: []int64{0, 3, 64, 64}},
+	return infertest.Fixed(infer.Tensor{Name: "images", Type: "float32", Shape: []int64{0, 3, 64, 64}},
 		infertest.Output{Tensor: infer.Tensor{Name: "output0", Type: "float32", Shape: []int64{0, 6, 84}}, Values: values})
+}
+
+// writeCats writes a network as version n of the cats.
+func writeCats(t *testing.T, dir string, n int, g infertest.Graph) string {
+	t.Helper()
 	name := fmt.Sprintf("v%d", n)
 	description := fmt.Sprintf(`{"name": "cats", "version": "%d", "labels": ["cat", "dog"]}`, n)
 	for name, text := range map[string]string{name + ".json": description, name + ".onnx": string(g.Bytes())} {
@@ -59,6 +64,7 @@ type health struct {
 	Update                                  *struct{ To, Reason string }
 	Source                                  *struct{ Phase, Error, Reason string }
 	Kept                                    []string
+	Providers                               []struct{ Name, State, Reason string }
 	Status                                  any
 	Code, Detail                            string
 }
@@ -83,142 +89,6 @@ func (p *process) model(method, path, body string) (h health) {
 		p.t.Fatalf("%s: %v", text, err)
 	}
 	return h
-}
-
-// feed is a live session that is sent pictures, and what it answered.
-type feed struct {
-	socket
-	mu      sync.Mutex
-	results int
-	gap     time.Duration // the longest between two results
-	wrong   []string
-	told    []string // versions of configured events
-	failed  int64
-	outcome string
-}
-
-// read checks every result against the version that it names, until the end.
-func (f *feed) read() {
-	var model string
-	var last time.Time
-	for {
-		_, text, err := f.Read(f.ctx)
-		if err != nil {
-			f.wrong = append(f.wrong, err.Error())
-			return
-		}
-		var m struct {
-			Type       string
-			Frame      int64
-			Model      json.RawMessage
-			Detections []struct{ Confidence float64 }
-			Error      *struct{ Code string }
-			Outcome    string
-			Accounting struct{ Failed map[string]int64 }
-		}
-		if err := json.Unmarshal(text, &m); err != nil {
-			f.wrong = append(f.wrong, err.Error())
-			return
-		}
-		f.mu.Lock()
-		switch m.Type {
-		case "configured":
-			var ref struct{ Name, Version string }
-			_ = json.Unmarshal(m.Model, &ref)
-			model = ref.Name + "@" + ref.Version
-			f.told = append(f.told, ref.Version)
-		case "detections":
-			var ref string
-			_ = json.Unmarshal(m.Model, &ref)
-			n, err := strconv.Atoi(strings.TrimPrefix(ref, "cats@"))
-			if err != nil || ref != model || m.Error != nil || len(m.Detections) != 1 || math.Abs(m.Detections[0].Confidence-confidence(n)) > 1e-3 {
-				f.wrong = append(f.wrong, fmt.Sprintf("with %s: %s", model, text))
-			}
-			if now := time.Now(); !last.IsZero() {
-				f.gap = max(f.gap, now.Sub(last))
-			}
-			last = time.Now()
-			f.results++
-		case "end":
-			f.outcome, f.failed = m.Outcome, m.Accounting.Failed["engine_error"]
-		}
-		f.mu.Unlock()
-		if m.Type == "end" {
-			return
-		}
-	}
-}
-
-// TestE2ESwapsUnderLoad changes the model of a hub that serves two live sessions and a
-// file: no frame fails, and each result is of the version that it names. SWAPS=50 is the
-// long form, see make test-swap.
-func TestE2ESwapsUnderLoad(t *testing.T) {
-	swaps := 6
-	if n, err := strconv.Atoi(os.Getenv("SWAPS")); err == nil {
-		swaps = n
-	}
-	dir := t.TempDir()
-	catsVersion(t, dir, 0)
-	p := serve(t, "--model", dir, "--model-poll", "0", "--max-batch", "2")
-	frame := read(t, "frame.jpg")
-	var feeds []*feed
-	var all sync.WaitGroup
-	for _, mode := range []string{"live", "live", "file"} {
-		c, _ := p.socket(t, `{"type":"start","mode":"`+mode+`","media":{"container":"mjpeg"}}`)
-		f := &feed{socket: c}
-		feeds = append(feeds, f)
-		all.Go(f.read)
-	}
-	stop := make(chan struct{})
-	var fed sync.WaitGroup
-	for _, f := range feeds {
-		fed.Go(func() {
-			for {
-				if err := f.Write(f.ctx, websocket.MessageBinary, frame); err != nil {
-					return
-				}
-				select {
-				case <-stop:
-					_ = f.Write(f.ctx, websocket.MessageText, []byte(`{"type":"eof"}`))
-					return
-				case <-time.After(60 * time.Millisecond):
-				}
-			}
-		})
-	}
-	begun := time.Now()
-	for n := 1; n <= swaps; n++ {
-		name := catsVersion(t, dir, n)
-		if h := p.model("POST", "/v1/model", `{"file":"`+name+`"}`); h.Model != fmt.Sprintf("cats@%d", n) {
-			t.Fatalf("swap %d: %+v", n, h)
-		}
-		for _, f := range feeds[:2] { // a result of it, or there would be nothing to see
-			for {
-				f.mu.Lock()
-				there := len(f.told) > 0 && f.told[len(f.told)-1] == strconv.Itoa(n)
-				f.mu.Unlock()
-				if there || time.Since(begun) > 5*time.Minute {
-					break
-				}
-				time.Sleep(10 * time.Millisecond)
-			}
-		}
-	}
-	took := time.Since(begun)
-	close(stop)
-	fed.Wait()
-	all.Wait()
-	for i, f := range feeds {
-		want := swaps + 1
-		if i == 2 {
-			want = 1
-		}
-		if len(f.wrong) > 0 || f.outcome != "done" || f.failed != 0 || len(f.told) != want {
-			t.Errorf("client %d: %d versions, ended %q, %d failed, %d wrong: %.300q", i, len(f.told), f.outcome, f.failed, len(f.wrong), f.wrong)
-		}
-		t.Logf("client %d: %d results of %d versions, at most %v between two", i, f.results, len(f.told), f.gap.Round(time.Millisecond))
-	}
-	t.Logf("%d swaps in %v", swaps, took.Round(time.Millisecond))
 }
 
 // TestE2EModelsOfAFolder: a version that appears in the model's folder is deployed, one

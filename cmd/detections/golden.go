@@ -11,9 +11,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"detections/infer"
+	"detections/infer/loader"
 	"detections/media/spool"
 	"detections/session"
 	"detections/session/wire"
@@ -39,23 +39,9 @@ type goldenBox struct {
 	IoU        float64    `json:"iou"`        // how well the boxes must agree; 0: 0.5
 }
 
-// The bounds of golden pictures: a start must not become long.
-const (
-	maxGolden      = 32
-	maxGoldenBytes = 1 << 20
-)
-
-// goldenPaths are where the list for a model file can be.
-func goldenPaths(model string) []string {
-	return []string{strings.TrimSuffix(model, filepath.Ext(model)) + ".golden.json", filepath.Join(filepath.Dir(model), "golden.json")}
-}
-
-// readGolden reads the list beside a model file; none: there is none.
-func readGolden(model string) (list []golden, dir string, err error) {
-	if model == "" {
-		return nil, "", nil
-	}
-	for _, path := range goldenPaths(model) {
+// readGolden reads the list of a model; none: there is none.
+func readGolden(f *loader.File) (list []golden, dir string, err error) {
+	for _, path := range f.GoldenLists() {
 		text, err := os.ReadFile(path) //nolint:gosec // G304: beside the model that the operator names
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -63,13 +49,13 @@ func readGolden(model string) (list []golden, dir string, err error) {
 		if err != nil {
 			return nil, "", err
 		}
-		d := json.NewDecoder(bytes.NewReader(text[:min(len(text), maxGoldenBytes)]))
+		d := json.NewDecoder(bytes.NewReader(text[:min(len(text), loader.MaxGoldenList)]))
 		d.DisallowUnknownFields()
 		if err := d.Decode(&list); err != nil {
 			return nil, "", fmt.Errorf("%s: expected a list of golden pictures: %w", path, err)
 		}
-		if len(list) > maxGolden {
-			return nil, "", fmt.Errorf("%s: %d golden pictures, expected at most %d", path, len(list), maxGolden)
+		if len(list) > loader.MaxGolden {
+			return nil, "", fmt.Errorf("%s: %d golden pictures, expected at most %d", path, len(list), loader.MaxGolden)
 		}
 		return list, filepath.Dir(path), nil
 	}
@@ -85,7 +71,7 @@ func (h held) Acquire(context.Context, session.Want, func(wire.AI)) (*session.Ho
 
 // golden says which of the pictures beside the model it does not see as it must.
 func (p *plan) golden(ctx context.Context, b *infer.Batcher) error {
-	list, dir, err := readGolden(p.file.Origin)
+	list, dir, err := readGolden(&p.file)
 	if err != nil || len(list) == 0 {
 		return err
 	}

@@ -19,7 +19,16 @@ func TestGPUIsNeverDark(t *testing.T) {
 	if first.AIAvailability != "ENABLED" || first.Provider == "tensorrt" {
 		t.Errorf("first %+v", first)
 	}
-	for begun := time.Now(); p.model("GET", "/health", "").Provider != "tensorrt"; time.Sleep(time.Second) {
+	for begun := time.Now(); ; time.Sleep(time.Second) {
+		h := p.model("GET", "/health", "")
+		if h.Provider == "tensorrt" {
+			break
+		}
+		for _, provider := range h.Providers {
+			if provider.State == "failed" {
+				t.Fatalf("%+v", provider)
+			}
+		}
 		if all := p.curl("-F", "file=@"+media(t, "frame.jpg"), p.url+"/detect"); len(all) != 1 || all[0].Code != "" {
 			t.Errorf("a picture meanwhile: %+v", all)
 		}
@@ -40,3 +49,6 @@ func TestGPUBuilderDoesNotHoldUpASignal(t *testing.T) {
 		t.Errorf("exit status %d after %v", status, time.Since(begun))
 	}
 }
+
+// The model is changed on the GPU while it serves, as on the processors.
+func TestGPUSwapsUnderLoad(t *testing.T) { testSwaps(t, &realVersions, 10, "--providers", "cuda") }

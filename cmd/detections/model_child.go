@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,6 +19,8 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"golang.org/x/sys/unix"
+
+	"detections/infer/ort"
 )
 
 // checkTime is how long a model may take to load and run once where it is tried first.
@@ -108,9 +111,9 @@ func (j childJob) explain(err error, said string) error {
 	}
 	words, _, _ = strings.Cut(words, "\nTry '")
 	lower := strings.ToLower(said)
-	for _, sign := range []string{"bad_alloc", "out of memory", "cannot allocate memory", "failed to allocate", "bytes of tensor memory"} {
+	for _, sign := range []string{"bad_alloc", "out of memory", "cannot allocate memory", "failed to allocate", "bytes of tensor memory", ort.NoMemory} {
 		if j.memory > 0 && strings.Contains(lower, sign) {
-			return fmt.Errorf("it needs more memory than there is: %s for each engine", humanize.IBytes(uint64(j.memory)))
+			return fmt.Errorf("it needs more memory than there is: expected at most %s for each engine%s", humanize.IBytes(uint64(j.memory)), inVain(said))
 		}
 	}
 	exit, ok := errors.AsType[*exec.ExitError](err)
@@ -126,6 +129,22 @@ func (j childJob) explain(err error, said string) error {
 	return fmt.Errorf("it crashed the process that tried it (%w): %.200s", err, first)
 }
 
+// forOne finds how many bytes a model asked for in vain.
+var forOne = regexp.MustCompile(ort.NoMemory + `: (\d+) bytes for one value`)
+
+// inVain is what was found instead, if that is known.
+func inVain(said string) string {
+	found := forOne.FindStringSubmatch(said)
+	if found == nil {
+		return ""
+	}
+	n, err := strconv.ParseUint(found[1], 10, 64)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf(", found %s for one value", humanize.IBytes(n))
+}
+
 // limitedBuffer keeps the beginning of what is written.
 type limitedBuffer struct{ *bytes.Buffer }
 
@@ -139,7 +158,7 @@ func (b *limitedBuffer) Write(p []byte) (int, error) {
 // beModest is for the process that tries a model: it gives way to others, is the first
 // to go when memory runs out, and may have only so much of it.
 func beModest(memory int64) error {
-	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, 10)
+	lowerAll(10)
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
 		return err
@@ -148,6 +167,19 @@ func beModest(memory int64) error {
 		return nil
 	}
 	return unix.Setrlimit(unix.RLIMIT_DATA, &unix.Rlimit{Cur: uint64(memory), Max: uint64(memory)})
+}
+
+// lowerAll lowers the priority of the process. That is of each of its threads for itself
+// on Linux; those to come inherit it. Where it was started with a low one, it is lowered
+// from there.
+func lowerAll(by int) {
+	raw, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	threads, _ := os.ReadDir("/proc/self/task")
+	for _, t := range threads {
+		if id, e := strconv.Atoi(t.Name()); e == nil && err == nil {
+			_ = unix.Setpriority(unix.PRIO_PROCESS, id, min(19, 20-raw+by)) // it may have ended
+		}
+	}
 }
 
 // memoryRoom is how much memory there is for new engines, as the machine and the

@@ -20,7 +20,7 @@ func TestWhatBecameOfAChildIsExplained(t *testing.T) {
 		"refused":    {script: `echo "noise" >&2; echo "detections: people: no head reads it" >&2; exit 1`, want: "people: no head reads it"},
 		"crashed":    {script: `kill -SEGV $$`, want: "it crashed the process that tried it (segmentation fault)"},
 		"killed":     {script: `kill -KILL $$`, want: "it crashed the process that tried it (killed)"},
-		"no memory":  {script: `echo "std::bad_alloc" >&2; kill -ABRT $$`, memory: 3 << 30, want: "it needs more memory than there is: 3.0 GiB for each engine"},
+		"no memory":  {script: `echo "std::bad_alloc" >&2; kill -ABRT $$`, memory: 3 << 30, want: "it needs more memory than there is: expected at most 3.0 GiB for each engine"},
 		"go's panic": {script: `echo "fatal error: something" >&2; exit 2`, want: "exit status 2): fatal error: something"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -173,7 +174,9 @@ func measureProvider(ctx context.Context, s *settings, file loader.File, m *infe
 }
 
 func measureBatch(s *settings, file loader.File, m *infer.Model, provider string, n int, each time.Duration) (t timing, err error) {
-	e, err := ort.Open(file.Bytes, m, ort.Options{Providers: []string{provider}, Threads: s.threads, MaxBatch: n})
+	o := s.engine(provider, s.threads, slog.New(slog.DiscardHandler))
+	o.MaxBatch, o.Cache = n, "" // TensorRT builds each size anew
+	e, err := ort.Open(file.Bytes, m, o)
 	if err != nil {
 		return t, err
 	}

@@ -19,10 +19,17 @@ import (
 
 // describe loads ONNX Runtime and recognises the model.
 func (s *settings) describe(file loader.File) (*infer.Model, error) {
+	return s.describeBy(ort.Describe, file)
+}
+
+// describer is ort.Describe, or ort.DescribeInBackground.
+type describer func(model []byte, d *infer.Description) (*infer.Model, error)
+
+func (s *settings) describeBy(describe describer, file loader.File) (*infer.Model, error) {
 	if err := ort.Init(s.ortLibrary); err != nil {
 		return nil, err
 	}
-	m, err := ort.Describe(file.Bytes, file.Description)
+	m, err := describe(file.Bytes, file.Description)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file.Name, err)
 	}
@@ -34,7 +41,7 @@ func (s *settings) describe(file loader.File) (*infer.Model, error) {
 var cores = sync.OnceValue(func() int { return runtime.GOMAXPROCS(0) })
 
 // openEngines opens the model on a provider, as often as the machine can use it.
-func openEngines(ctx context.Context, s *settings, file loader.File, m *infer.Model, provider string, report func(float64), log *slog.Logger) (_ []infer.Engine, threads int, err error) {
+func openEngines(ctx context.Context, s *settings, file loader.File, m *infer.Model, provider string, background bool, report func(float64), log *slog.Logger) (_ []infer.Engine, threads int, err error) {
 	layout, err := s.layout(m.SHA256, cores())
 	if err != nil {
 		log.Warn("the calibration cannot be used", "err", err)
@@ -48,7 +55,9 @@ func openEngines(ctx context.Context, s *settings, file loader.File, m *infer.Mo
 		if ctx.Err() != nil {
 			return nil, 0, errors.Join(context.Cause(ctx), closeAll(engines))
 		}
-		e, err := ort.Open(file.Bytes, m, s.engine(provider, layout.Threads, log))
+		o := s.engine(provider, layout.Threads, log)
+		o.Background = background
+		e, err := ort.Open(file.Bytes, m, o)
 		if err != nil {
 			return nil, 0, errors.Join(err, closeAll(engines))
 		}

@@ -69,7 +69,7 @@ func (s *Service) model(ctx context.Context, known entry, progress func(Progress
 	if err := d.restart(of); err != nil {
 		return entry{}, err
 	}
-	alive()
+	alive(int(min(s.enough, 1<<30))) // the wait for the checksum is over
 	return s.receive(res, d, e, alive, progress)
 }
 
@@ -90,7 +90,7 @@ func (s *Service) room(size int64) error {
 }
 
 // rest goes on with a download.
-func (s *Service) rest(res *http.Response, d *download, alive func(), progress func(Progress)) (entry, error) {
+func (s *Service) rest(res *http.Response, d *download, alive func(int), progress func(Progress)) (entry, error) {
 	var from, to, size int64
 	if n, _ := fmt.Sscanf(res.Header.Get("Content-Range"), "bytes %d-%d/%d", &from, &to, &size); n != 3 ||
 		from != d.done || d.of.Size != 0 && size != d.of.Size || to != size-1 {
@@ -109,7 +109,7 @@ func (s *Service) rest(res *http.Response, d *download, alive func(), progress f
 
 // receive writes the answer's body to disk, hashing it as it passes, and puts it into
 // its place if it is what was said.
-func (s *Service) receive(res *http.Response, d *download, e entry, alive func(), progress func(Progress)) (entry, error) {
+func (s *Service) receive(res *http.Response, d *download, e entry, alive func(int), progress func(Progress)) (entry, error) {
 	if progress == nil {
 		progress = func(Progress) {}
 	}
@@ -124,7 +124,7 @@ func (s *Service) receive(res *http.Response, d *download, e entry, alive func()
 	for tell(); ; {
 		n, err := res.Body.Read(buf)
 		if n > 0 {
-			alive()
+			alive(n)
 			if d.done+int64(n) > MaxFile {
 				return entry{}, errors.Join(d.restart(partial{}), &Error{Reason: Invalid, Err: fmt.Errorf("expected a model of at most %d bytes, found more", MaxFile)})
 			}

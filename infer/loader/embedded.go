@@ -8,9 +8,7 @@ package loader
 
 import (
 	"cmp"
-	"crypto/sha256"
 	_ "embed"
-	"encoding/hex"
 	"fmt"
 	"sync"
 
@@ -61,8 +59,7 @@ var loadEmbedded = sync.OnceValues(func() (File, error) {
 })
 
 func verify(name string, b []byte, want string) (File, error) {
-	sum := sha256.Sum256(b)
-	if got := hex.EncodeToString(sum[:]); got != want {
+	if got := infer.SHA256(b); got != want {
 		return File{}, fmt.Errorf("model %s: sha256 is %s, not %s", name, got, want)
 	}
 	return File{Name: name, Version: want[:12], SHA256: want, Bytes: b}, nil

@@ -2,8 +2,6 @@ package loader
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -26,8 +24,7 @@ func ReadFile(path string) (File, error) {
 	if err != nil {
 		return File{}, err
 	}
-	sum := sha256.Sum256(b)
-	f := File{Name: strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)), SHA256: hex.EncodeToString(sum[:]), Bytes: b, Origin: path}
+	f := File{Name: strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)), SHA256: infer.SHA256(b), Bytes: b, Origin: path}
 	f.Version = f.SHA256[:12]
 	for _, beside := range descriptions(path) {
 		text, err := read(beside, infer.MaxDescription)

@@ -16,12 +16,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errSlow is the cause of a context that ended because nothing came.
+// errSlow is the cause of a context that ended because nothing came, or too little.
 var errSlow = errors.New("nothing came")
 
-// get makes a request that ends when nothing comes for the timeout. done must be called
-// when the answer was read, alive whenever something came.
-func (s *Service) get(ctx context.Context, address string, header map[string]string) (res *http.Response, alive, done func(), err error) {
+// get makes a request that ends when not enough comes within the timeout: a drip of bytes
+// must not take for ever. done must be called when the answer was read, alive whenever
+// something came.
+func (s *Service) get(ctx context.Context, address string, header map[string]string) (res *http.Response, alive func(bytes int), done func(), err error) {
 	token := ""
 	if s.token != nil {
 		if token, err = s.token(ctx); err != nil {
@@ -55,16 +56,22 @@ func (s *Service) get(ctx context.Context, address string, header map[string]str
 		end()
 		return nil, nil, nil, err
 	}
-	return res, func() { idle.Reset(s.timeout) }, func() {
-		_ = res.Body.Close()
-		end()
-	}, nil
+	came := int64(0)
+	return res, func(bytes int) {
+			if came += int64(bytes); came >= s.enough {
+				came = 0
+				idle.Reset(s.timeout)
+			}
+		}, func() {
+			_ = res.Body.Close()
+			end()
+		}, nil
 }
 
 // broken is an error of a connection: it was too slow, or else what reason says.
 func (s *Service) broken(ctx context.Context, err error, reason Reason) *Error {
 	if errors.Is(context.Cause(ctx), errSlow) {
-		return &Error{Reason: Slow, Err: fmt.Errorf("nothing came for %v", s.timeout)}
+		return &Error{Reason: Slow, Err: fmt.Errorf("nothing came for %v, or less than %d bytes", s.timeout, s.enough)}
 	}
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		if e.Timeout() && reason == Unreachable && ctx.Err() == nil {
@@ -84,7 +91,7 @@ type answer struct {
 
 // small gets a small file that there may be.
 func (s *Service) small(ctx context.Context, address, etag string, most int64) (answer, error) {
-	res, _, done, err := s.get(ctx, address, map[string]string{"If-None-Match": etag})
+	res, alive, done, err := s.get(ctx, address, map[string]string{"If-None-Match": etag})
 	if err != nil {
 		return answer{}, inside(address, err)
 	}
@@ -97,7 +104,7 @@ func (s *Service) small(ctx context.Context, address, etag string, most int64) (
 	case res.StatusCode != http.StatusOK:
 		return answer{}, inside(address, refusal(res))
 	}
-	text, err := io.ReadAll(io.LimitReader(res.Body, most+1))
+	text, err := io.ReadAll(io.LimitReader(told{res.Body, alive}, most+1))
 	if err != nil {
 		return answer{}, inside(address, s.broken(res.Request.Context(), err, Truncated))
 	}
@@ -105,6 +112,18 @@ func (s *Service) small(ctx context.Context, address, etag string, most int64) (
 		return answer{}, &Error{Reason: Invalid, Err: fmt.Errorf("%s has more than %d bytes", address, most)}
 	}
 	return answer{http.StatusOK, text, res.Header.Get("ETag")}, nil
+}
+
+// told is a reader that tells how much came.
+type told struct {
+	io.Reader
+	came func(bytes int)
+}
+
+func (t told) Read(p []byte) (int, error) {
+	n, err := t.Reader.Read(p)
+	t.came(n)
+	return n, err
 }
 
 // inside names the address of an error that is not the model's own.

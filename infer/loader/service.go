@@ -33,6 +33,9 @@ type ServiceConfig struct {
 	InUse func(sha256 string) bool
 	// Timeout is for each wait for an answer or for bytes; default 30 s.
 	Timeout time.Duration
+	// MinRate is how many bytes per second must come, as a mean over Timeout; default
+	// DefaultMinRate. What comes slower is broken off, and goes on with the next attempt.
+	MinRate int64
 	// HTTP makes the requests; default: one of its own. It must have no Timeout, which
 	// would cut long downloads off.
 	HTTP *http.Client
@@ -41,12 +44,16 @@ type ServiceConfig struct {
 // DefaultPath is where a Loader has its models.
 const DefaultPath = "/models/{name}"
 
+// DefaultMinRate of a download, in bytes per second.
+const DefaultMinRate = 4 << 10
+
 // Service is the Loader service as a source; docs/loader.md has the contract.
 type Service struct {
 	url     string
 	store   store
 	token   func(ctx context.Context) (string, error)
 	timeout time.Duration
+	enough  int64 // bytes within timeout
 	http    *http.Client
 	free    func(dir string) (int64, error)
 }
@@ -74,6 +81,7 @@ func NewService(c ServiceConfig) (*Service, error) {
 		store: store{dir: c.Folder, name: c.Name, inUse: c.InUse}, token: c.Token,
 		timeout: cmp.Or(c.Timeout, 30*time.Second), http: c.HTTP, free: free,
 	}
+	s.enough = max(1, int64(s.timeout.Seconds()*float64(cmp.Or(c.MinRate, DefaultMinRate))))
 	if s.http == nil {
 		s.http = &http.Client{Transport: &http.Transport{
 			Proxy:                 http.ProxyFromEnvironment,
@@ -136,6 +144,9 @@ func (s *Service) fetch(ctx context.Context, have string, progress func(Progress
 	}
 	if key, err := e.key(); err != nil || key == have {
 		return File{}, cmp.Or(err, ErrSame)
+	}
+	if err := s.golden(ctx, e.SHA256); err != nil {
+		return File{}, err
 	}
 	return s.store.load(e)
 }

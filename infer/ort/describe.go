@@ -5,8 +5,6 @@ package ort
 import (
 	"bytes"
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"regexp"
@@ -22,25 +20,35 @@ import (
 // it; what d says, which may be nil, wins. Whoever knows a better name or version of
 // the model sets it before Open. Init must have succeeded.
 func Describe(model []byte, d *infer.Description) (*infer.Model, error) {
-	f, err := Inspect(model)
+	return describe(model, d, inFront)
+}
+
+// DescribeInBackground is Describe while others infer, who must not notice.
+func DescribeInBackground(model []byte, d *infer.Description) (*infer.Model, error) {
+	return describe(model, d, inBack)
+}
+
+func describe(model []byte, d *infer.Description, do how) (*infer.Model, error) {
+	f, err := inspect(model, do)
 	if err != nil {
 		return nil, err
 	}
-	if err := settle(f, model, d); err != nil {
+	if err := settle(f, model, d, do); err != nil {
 		return nil, fmt.Errorf("describe model: %w", err)
 	}
 	m, err := infer.Describe(f, d)
 	if err != nil {
 		return nil, fmt.Errorf("describe model: %w; found %s", err, f)
 	}
-	sum := sha256.Sum256(model)
-	m.SHA256 = hex.EncodeToString(sum[:])
+	m.SHA256 = infer.SHA256(model)
 	m.Version = cmp.Or(m.Version, m.SHA256[:12])
 	return m, nil
 }
 
 // Inspect reads what an ONNX file says about itself. Init must have succeeded.
-func Inspect(model []byte) (*infer.Facts, error) {
+func Inspect(model []byte) (*infer.Facts, error) { return inspect(model, inFront) }
+
+func inspect(model []byte, do how) (*infer.Facts, error) {
 	g, err := look(model)
 	switch {
 	case g.external != "":
@@ -49,18 +57,22 @@ func Inspect(model []byte) (*infer.Facts, error) {
 	case err != nil && len(model) > 0:
 		return nil, fmt.Errorf("read model: expected an ONNX model, found %s", looksLike(model))
 	}
-	inputs, outputs, err := onnx.GetInputOutputInfoWithONNXData(model)
-	if err != nil {
-		return nil, explain(err, model)
-	}
-	f := &infer.Facts{Metadata: map[string]string{}, Inputs: tensors(inputs), Outputs: tensors(outputs)}
-	// The binding reads metadata either from a session made for it alone, fully
-	// optimised with all threads, or from one of ours, which takes a third of the time.
-	s, err := newSession(model, nil, sessionOptions{threads: 1, optimise: false})
+	var inputs, outputs []onnx.InputOutputInfo
+	var s *onnx.DynamicAdvancedSession
+	err = do(func() (err error) {
+		if inputs, outputs, err = onnx.GetInputOutputInfoWithONNXData(model); err != nil {
+			return err
+		}
+		// The binding reads metadata either from a session made for it alone, fully
+		// optimised with all threads, or from one of ours, which takes a third of the time.
+		s, err = newSession(model, nil, sessionOptions{threads: 1, optimise: false})
+		return err
+	})
 	if err != nil {
 		return nil, explain(err, model)
 	}
 	defer destroy(s)
+	f := &infer.Facts{Metadata: map[string]string{}, Inputs: tensors(inputs), Outputs: tensors(outputs)}
 	meta, err := s.GetModelMetadata()
 	if err != nil {
 		return nil, err
@@ -91,7 +103,7 @@ func tensors(all []onnx.InputOutputInfo) []infer.Tensor {
 
 // settle runs a picture of zeros if the file leaves the sizes of outputs open, to
 // learn them.
-func settle(f *infer.Facts, model []byte, d *infer.Description) error {
+func settle(f *infer.Facts, model []byte, d *infer.Description, do how) error {
 	var open []int
 	for i, t := range f.Outputs {
 		if slices.ContainsFunc(t.Shape[min(1, len(t.Shape)):], func(n int64) bool { return n < 1 }) {
@@ -112,8 +124,11 @@ func settle(f *infer.Facts, model []byte, d *infer.Description) error {
 		}
 		m.Outputs = append(m.Outputs, f.Outputs[i])
 	}
-	shapes, err := shapesOf(model, m, max(1, batch))
-	if err != nil {
+	var shapes [][]int64
+	if err := do(func() (err error) {
+		shapes, err = shapesOf(model, m, max(1, batch))
+		return err
+	}); err != nil {
 		return fmt.Errorf("run a picture of %d×%d: %w", in.Width, in.Height, err)
 	}
 	for k, i := range open {

@@ -4,8 +4,6 @@ package ort
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -41,6 +39,9 @@ type Options struct {
 	// which it is not used. Empty: it builds one at every Open, which takes minutes.
 	Cache    string
 	TensorRT TensorRT
+	// Background says that others infer meanwhile and must not notice: on the CPU, with
+	// one thread, the model is loaded at low priority.
+	Background bool
 	// Logger is told what was loaded, and why the providers before it were not.
 	// Default: nobody is told.
 	Logger *slog.Logger
@@ -82,8 +83,7 @@ type batch struct {
 // and once with MaxBatch. It takes the first provider of opts on which that works.
 // The engine is to be used by one goroutine at a time.
 func Open(model []byte, m *infer.Model, opts Options) (infer.Engine, error) {
-	sum := sha256.Sum256(model)
-	if hex.EncodeToString(sum[:]) != m.SHA256 {
+	if infer.SHA256(model) != m.SHA256 {
 		return nil, fmt.Errorf("open %s: the file is not the one that was described", m.Ref())
 	}
 	log := opts.Logger
@@ -144,14 +144,18 @@ func open(model []byte, m *infer.Model, name string, opts Options, log *slog.Log
 			e.Close()
 		}
 	}()
-	if e.session, err = p.session(model, m, log); err != nil {
+	do := opts.manner()
+	if err := do(func() (err error) {
+		e.session, err = p.session(model, m, log)
+		return err
+	}); err != nil {
 		return nil, err
 	}
 	e.max = opts.MaxBatch
 	if err := e.allocate(name == "cpu"); err != nil {
 		return nil, err
 	}
-	if err := e.try(); err != nil {
+	if err := e.try(do); err != nil {
 		return nil, err
 	}
 	if p.gpu {
@@ -162,9 +166,9 @@ func open(model []byte, m *infer.Model, name string, opts Options, log *slog.Log
 
 // try runs one image of zeros, and then as many images of noise as there can be, and
 // looks whether the results can be those of such a model.
-func (e *engine) try() error {
+func (e *engine) try(do how) error {
 	for _, n := range []int{1, e.max} {
-		if err := e.Run(n); err != nil {
+		if err := do(func() error { return e.Run(n) }); err != nil {
 			return fmt.Errorf("first run of %d images (does the model take so many?): %w", n, err)
 		}
 		for i := range n {
@@ -312,6 +316,9 @@ func (e *engine) Close() error {
 	return errors.Join(errs...)
 }
 
+// NoMemory begins an error of a model that needs more memory than there is.
+const NoMemory = "it needs more memory than there is"
+
 // noMemory finds how much was asked for in vain.
 var noMemory = regexp.MustCompile(`Failed to allocate memory for requested buffer of size (\d+)`)
 
@@ -319,10 +326,10 @@ var noMemory = regexp.MustCompile(`Failed to allocate memory for requested buffe
 func short(err error) string {
 	text := err.Error()
 	if found := noMemory.FindStringSubmatch(text); found != nil {
-		return fmt.Sprintf("it needs more memory than there is: %s bytes for one value", found[1])
+		return fmt.Sprintf("%s: %s bytes for one value", NoMemory, found[1])
 	}
 	if strings.Contains(text, "size overflowed") || strings.Contains(text, "bad_alloc") {
-		return "it needs more memory than there is"
+		return NoMemory
 	}
 	if _, why, found := strings.Cut(text, " : FAIL : "); found {
 		return why

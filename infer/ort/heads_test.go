@@ -4,6 +4,8 @@ package ort
 
 import (
 	"math"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"detections/infer"
@@ -180,6 +182,7 @@ func TestFamiliesFindWhatTheirNetworksMean(t *testing.T) {
 			if f.names != "" {
 				f.graph.Metadata = map[string]string{"names": f.names}
 			}
+			keepGraph(t, f.graph, f.description)
 			e := openGraph(t, f.graph, f.description)
 			if got := e.Model().Family; got != f.family {
 				t.Errorf("recognised as %s, want %s", got, f.family)
@@ -202,6 +205,20 @@ func TestFamiliesFindWhatTheirNetworksMean(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// keepGraph writes the network for who wants to look at it: go test -artifacts, and then
+// detections model inspect.
+func keepGraph(t *testing.T, g infertest.Graph, description string) {
+	t.Helper()
+	for ext, text := range map[string][]byte{"onnx": g.Bytes(), "json": []byte(description)} {
+		if len(text) == 0 {
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(t.ArtifactDir(), "model."+ext), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

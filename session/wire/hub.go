@@ -302,6 +302,7 @@ type AI struct {
 	Availability string   `json:"availability"`
 	Percent      *Decimal `json:"percent,omitempty"`
 	ETA          *Millis  `json:"eta_ms,omitempty"`
+	Reason       string   `json:"reason,omitempty"` // of ERROR
 }
 
 // ErrorMessage reports a failure on a connection.

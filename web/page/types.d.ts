@@ -104,7 +104,7 @@ interface SegmentEvent {
 interface StateMessage {
   type: "state";
   state: string;
-  ai?: { availability: string; percent?: number; eta_ms?: number };
+  ai?: { availability: string; percent?: number; eta_ms?: number; reason?: string };
 }
 
 interface ErrorMessage {

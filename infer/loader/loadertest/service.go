@@ -78,6 +78,7 @@ type Model struct {
 	Bytes       []byte
 	Version     string // X-Model-Version; empty: none
 	Description string // name.json; empty: 404
+	Golden      string // name.golden.json; empty: 404
 }
 
 // Request is a request as it came.
@@ -99,6 +100,8 @@ type Service struct {
 	DripEvery time.Duration
 	// RetryAfter is the header of Unavailable; empty: none.
 	RetryAfter string
+	// Pictures are given under their paths beside the models, such as golden/street.jpg.
+	Pictures map[string][]byte
 	// Tokens are those that are accepted; nil: all, and none.
 	Tokens func(token string) bool
 
@@ -137,19 +140,23 @@ func (s *Service) Violations() []string {
 	return slices.Clone(s.violations)
 }
 
-// ServeHTTP implements http.Handler: GET /models/{name}, {name}.json and {name}.sha256.
+// ServeHTTP implements http.Handler: GET /models/{name}, {name}.json, {name}.golden.json,
+// {name}.sha256, and pictures.
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	note := &Request{Path: r.URL.Path, Range: r.Header.Get("Range"), IfRange: r.Header.Get("If-Range"), IfNoneMatch: r.Header.Get("If-None-Match")}
 	folder, file := path.Split(r.URL.Path)
-	ext := path.Ext(file)
-	if ext != ".json" && ext != ".sha256" {
-		ext = ""
+	ext := ""
+	for _, e := range []string{".sha256", ".json", ".golden.json"} {
+		if strings.HasSuffix(file, e) {
+			ext = e
+		}
 	}
 	s.mu.Lock()
+	picture, isPicture := s.Pictures[strings.TrimPrefix(r.URL.Path, "/models/")]
 	s.requests = append(s.requests, note)
 	m, ok := s.models[strings.TrimSuffix(file, ext)]
 	n := s.asked
-	if ext == "" {
+	if ext == "" && !isPicture {
 		s.asked++
 	}
 	switch {
@@ -165,10 +172,14 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "); {
 	case s.Tokens != nil && !s.Tokens(token):
 		http.Error(c, "who are you?", http.StatusUnauthorized)
+	case isPicture:
+		http.ServeContent(c, r, "", time.Time{}, bytes.NewReader(picture))
 	case !ok || folder != "/models/":
 		http.NotFound(c, r)
 	case ext == ".json":
-		s.description(c, r, m)
+		beside(c, r, m.Description)
+	case ext == ".golden.json":
+		beside(c, r, m.Golden)
 	case ext == ".sha256" && s.Sum == InSidecar:
 		fmt.Fprintf(c, "%s  %s\n", sum(m.Bytes), strings.TrimSuffix(file, ext)) //nolint:gosec // G705: plain text
 	case ext == ".sha256":
@@ -182,13 +193,14 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (s *Service) description(w http.ResponseWriter, r *http.Request, m Model) {
-	if m.Description == "" {
+// beside gives a small file beside a model, if there is one.
+func beside(w http.ResponseWriter, r *http.Request, text string) {
+	if text == "" {
 		http.NotFound(w, r)
 		return
 	}
-	w.Header().Set("ETag", strconv.Quote(sum([]byte(m.Description))[:16]))
-	http.ServeContent(w, r, "", time.Time{}, strings.NewReader(m.Description))
+	w.Header().Set("ETag", strconv.Quote(sum([]byte(text))[:16]))
+	http.ServeContent(w, r, "", time.Time{}, strings.NewReader(text))
 }
 
 func sum(b []byte) string {

@@ -28,7 +28,7 @@ func main() {
 
 func run() error {
 	listen := flag.String("listen", "127.0.0.1:8090", "address and port")
-	folder := flag.String("folder", ".", "folder with NAME.onnx and, if there is a description, NAME.json")
+	folder := flag.String("folder", ".", "folder with NAME.onnx and, if there are some, NAME.json, NAME.golden.json and golden/ with pictures")
 	faults := flag.String("fault", "none", "what goes wrong with the first request for a model, the second, …; the last goes on for ever")
 	cut := flag.Int64("cut-after", 0, "bytes after which cut, stall and drip do so; 0: half of the model")
 	every := flag.Duration("drip-every", time.Second, "time between the pieces of drip")
@@ -54,6 +54,10 @@ func run() error {
 	if err := put(s, *folder); err != nil {
 		return err
 	}
+	var err error
+	if s.Pictures, err = pictures(*folder); err != nil {
+		return err
+	}
 	server := &http.Server{Addr: *listen, ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := put(s, *folder); err != nil { // what lies there now
 			http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -67,6 +71,20 @@ func run() error {
 		s.ServeHTTP(w, r)
 	})}
 	return server.ListenAndServe()
+}
+
+// pictures are those of the subfolder golden, as of the start.
+func pictures(folder string) (map[string][]byte, error) {
+	all := map[string][]byte{}
+	files, err := filepath.Glob(filepath.Join(folder, "golden", "*.*"))
+	for _, path := range files {
+		b, err := os.ReadFile(path) //nolint:gosec // G304: the user names the folder
+		if err != nil {
+			return nil, err
+		}
+		all["golden/"+filepath.Base(path)] = b
+	}
+	return all, err
 }
 
 // put gives the models of the folder.
@@ -84,11 +102,15 @@ func put(s *loadertest.Service, folder string) error {
 			return err
 		}
 		name := strings.TrimSuffix(filepath.Base(path), ".onnx")
-		text, err := os.ReadFile(filepath.Join(folder, name+".json")) //nolint:gosec // G304: the user names the folder
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
+		m := loadertest.Model{Bytes: b}
+		for ext, to := range map[string]*string{".json": &m.Description, ".golden.json": &m.Golden} {
+			text, err := os.ReadFile(filepath.Join(folder, name+ext)) //nolint:gosec // G304: the user names the folder
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+			*to = string(text)
 		}
-		s.Put(name, loadertest.Model{Bytes: b, Description: string(text)})
+		s.Put(name, m)
 	}
 	return nil
 }
