@@ -1,9 +1,16 @@
 package session
 
 import (
+	"time"
+
 	"detections/media"
 	"detections/session/wire"
 )
+
+// cameraSync is how often the media of a camera is made durable: nobody waits for that,
+// and who comes back goes on with new pictures. Each time costs as much as some frames.
+// Of a machine that loses its power, so much may be missing for pictures of results.
+const cameraSync = 500 * time.Millisecond
 
 // takesUnits says whether a door cuts the input into access units.
 func (s *Session) takesUnits() bool { return s.units }
