@@ -49,6 +49,7 @@ type frames struct {
 	skipTS uint32
 	broken bool // nothing can be decoded before a key frame
 
+	usual    int // bytes of a frame
 	out      []frame
 	told     bool          // a frame came out
 	lastTS   uint32        // of the last frame that came out
@@ -228,7 +229,7 @@ func (f *frames) add(p *rtp.Packet, at time.Time) {
 			f.tear(p)
 			return
 		}
-		f.open, f.cur = true, frame{ts: p.Timestamp, first: at}
+		f.open, f.cur = true, frame{ts: p.Timestamp, first: at, data: make([]byte, 0, f.usual)}
 	}
 	data, err := f.codec.payload(f.cur.data, p.Payload)
 	if err != nil || len(data) > maxFrame {
@@ -271,6 +272,9 @@ func (f *frames) finish() {
 		return
 	}
 	cur.data, cur.key = f.codec.complete(cur.data)
+	if !cur.key {
+		f.usual = len(cur.data) + len(cur.data)/4
+	}
 	if f.broken && !cur.key {
 		f.dropped++
 		return
