@@ -13,7 +13,6 @@ import (
 	"github.com/pion/interceptor"
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
-	"github.com/pion/rtp/codecs"
 	"github.com/pion/webrtc/v4"
 )
 
@@ -125,16 +124,7 @@ func (p *Publisher) connect() error {
 		return err
 	}
 	p.sender = t.Sender()
-	switch p.o.Clip.MimeType {
-	case webrtc.MimeTypeH264:
-		p.payload = &codecs.H264Payloader{}
-	case webrtc.MimeTypeVP8:
-		p.payload = &codecs.VP8Payloader{EnablePictureID: true}
-	case webrtc.MimeTypeVP9:
-		p.payload = &codecs.VP9Payloader{}
-	case webrtc.MimeTypeAV1:
-		p.payload = &codecs.AV1Payloader{}
-	}
+	p.payload = p.o.Clip.Payloader()
 	if !p.o.NoChannel {
 		d, err := p.PC.CreateDataChannel("detections.v1", p.o.Channel)
 		if err != nil {
@@ -270,17 +260,18 @@ func (p *Publisher) play() {
 	}
 }
 
-const mtu = 1200
+// MTU is how long a payload is at most, in bytes.
+const MTU = 1200
 
 // Send sends a frame. One goroutine at a time may call it.
-func (p *Publisher) Send(frame []byte) error { return p.send(p.payload.Payload(mtu, frame)) }
+func (p *Publisher) Send(frame []byte) error { return p.send(p.payload.Payload(MTU, frame)) }
 
 // SendRaw sends what need not be of the codec, or a frame of it.
 func (p *Publisher) SendRaw(b []byte, isFrame bool) error {
 	if isFrame {
 		return p.Send(b)
 	}
-	return p.send(slices.Collect(slices.Chunk(b, mtu)))
+	return p.send(slices.Collect(slices.Chunk(b, MTU)))
 }
 
 func (p *Publisher) send(payloads [][]byte) error {
