@@ -40,11 +40,6 @@ type result struct {
 	at         time.Time
 }
 
-// live measures what comes over WebRTC.
-func (b *bench) live(ctx context.Context) error {
-	return errors.Join(b.liveFirst(ctx), b.liveLatency(ctx), b.liveCPU(ctx), b.liveLoss(ctx))
-}
-
 // publish begins a live session with a clip of the test media.
 func (b *bench) publish(ctx context.Context, name, query string, e webrtc.SettingEngine) (*rtctest.Publisher, error) {
 	clip, err := rtctest.Open(filepath.Join(b.media, name))
