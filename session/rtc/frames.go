@@ -66,8 +66,17 @@ func newFrames(c codec, wait time.Duration) *frames {
 	return &frames{codec: c, wait: wait, broken: true, rejected: func(error) {}}
 }
 
-// needsKey says that the sender is to be asked for a key frame.
+// needsKey says that nothing can be decoded without a key frame.
 func (f *frames) needsKey() bool { return f.broken }
+
+// fearsLoss says that a packet was asked for so often that it will hardly come. A key frame
+// that is asked for now is there when the packet is given up.
+func (f *frames) fearsLoss(now time.Time) bool {
+	return !f.gap.IsZero() && now.Sub(f.gap) >= fear
+}
+
+// fear is when a packet was asked for three times; see nextAsk.
+const fear = firstAsk + nextAsk + 2*nextAsk
 
 // due is when pop and missing are to be called although no packet came; zero: they need
 // not be.
