@@ -74,7 +74,7 @@ func (r *receiver) run() error {
 			continue
 		}
 		for f, ok := r.frames.pop(now); ok; f, ok = r.frames.pop(now) {
-			if err := r.write(f); err != nil {
+			if err := r.write(f, now); err != nil {
 				return err
 			}
 		}
@@ -182,8 +182,11 @@ func (r *receiver) repeat(missing []uint16) {
 	}
 }
 
+// maxJitter bounds what is told of waiting for a frame.
+const maxJitter = time.Hour
+
 // write hands a frame to the session.
-func (r *receiver) write(f frame) error {
+func (r *receiver) write(f frame, now time.Time) error {
 	if r.begun {
 		r.ticks += int64(int32(f.ts - r.last))
 	}
@@ -193,7 +196,7 @@ func (r *receiver) write(f frame) error {
 	}
 	u := media.Unit{
 		Codec: r.frames.codec.name(), PTS: time.Duration(r.ticks) * time.Second / 90000, Key: f.key, Rotation: r.rotation, Lost: f.lost,
-		Stamp: media.Stamp{RTP: f.ts, HasRTP: true}, Data: f.data,
+		Stamp: media.Stamp{RTP: f.ts, HasRTP: true, Jitter: uint32(min(now.Sub(f.first), maxJitter).Microseconds())}, Data: f.data,
 	}
 	u.Stamp.Client, u.Stamp.HasClient = r.captureTime(f)
 	err := r.c.attached.Feeder.WriteUnit(&u)
