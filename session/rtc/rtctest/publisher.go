@@ -60,6 +60,8 @@ type Publisher struct {
 	wantKey atomic.Bool
 	keyAt   atomic.Int64
 	plis    atomic.Int64
+	reports atomic.Int64
+	arrived atomic.Int64
 	ctx     context.Context
 	stop    context.CancelFunc
 	work    sync.WaitGroup
@@ -87,7 +89,7 @@ func Publish(ctx context.Context, o Options) (*Publisher, error) {
 		o.HTTP = http.DefaultClient
 	}
 	m, r := &webrtc.MediaEngine{}, &interceptor.Registry{}
-	if err := errors.Join(m.RegisterDefaultCodecs(), webrtc.RegisterDefaultInterceptors(m, r)); err != nil {
+	if err := errors.Join(m.RegisterDefaultCodecs(), webrtc.RegisterDefaultInterceptors(m, r), webrtc.ConfigureTWCCHeaderExtensionSender(m, r)); err != nil {
 		return nil, err
 	}
 	for _, uri := range []string{"http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time", "urn:3gpp:video-orientation"} {
@@ -220,13 +222,21 @@ func (p *Publisher) listen() {
 			return
 		}
 		for _, r := range all {
-			if _, ok := r.(*rtcp.PictureLossIndication); ok {
+			switch r := r.(type) {
+			case *rtcp.PictureLossIndication:
 				p.plis.Add(1)
 				p.wantKey.Store(true)
+			case *rtcp.ReceiverReport:
+				p.reports.Add(int64(len(r.Reports)))
+			case *rtcp.TransportLayerCC:
+				p.arrived.Add(int64(len(r.RecvDeltas)))
 			}
 		}
 	}
 }
+
+// Clip is what is published.
+func (p *Publisher) Clip() *Clip { return p.o.Clip }
 
 // Say sends a message on the data channel.
 func (p *Publisher) Say(text string) error { return p.channel.SendText(text) }
@@ -236,6 +246,22 @@ func (p *Publisher) KeyAt(frame int) { p.keyAt.Store(int64(frame)) }
 
 // PLIs is how often a key frame was asked for.
 func (p *Publisher) PLIs() int64 { return p.plis.Load() }
+
+// Reports is how often the hub reported what it received of the stream.
+func (p *Publisher) Reports() int64 { return p.reports.Load() }
+
+// Arrived is of how many packets the hub told when they came, for an estimate of the line.
+func (p *Publisher) Arrived() int64 { return p.arrived.Load() }
+
+// ExtensionID is the number that was agreed on for a header extension; 0: none was.
+func (p *Publisher) ExtensionID(uri string) uint8 {
+	for _, e := range p.sender.GetParameters().HeaderExtensions {
+		if e.URI == uri {
+			return uint8(e.ID)
+		}
+	}
+	return 0
+}
 
 // play sends the clip again and again. Asked for a key frame, it goes back to one, as
 // an encoder would make one.
