@@ -24,8 +24,11 @@ type Unit struct {
 	Data     []byte
 }
 
-// Stamp is what a live sender said of a picture, which comes back with its result.
+// Stamp is what a live sender said of a picture, and how it came; it comes back with its
+// result.
 type Stamp struct {
+	// Jitter is how long the door waited for the rest of the picture, in µs.
+	Jitter    uint32
 	RTP       uint32 // RTP time stamp
 	HasRTP    bool
 	Client    float64 // the sender's own time, ms
@@ -39,9 +42,9 @@ var UnitCodecs = []string{"h264", "vp8", "vp9", "av1", "mjpeg"}
 
 // Bounds of a unit.
 const (
-	UnitHeader = 48            // bytes
-	MaxUnit    = 16 << 20      // bytes of Data
-	StampLen   = 1 + 4 + 8 + 8 // bytes of an encoded Stamp
+	UnitHeader = 48                // bytes
+	MaxUnit    = 16 << 20          // bytes of Data
+	StampLen   = 1 + 4 + 8 + 8 + 4 // bytes of an encoded Stamp
 )
 
 var unitMagic = []byte("DAU1")
@@ -67,7 +70,6 @@ func AppendUnit(b []byte, u *Unit) ([]byte, error) {
 	b = le.AppendUint32(b, uint32(u.Lost))
 	b = le.AppendUint64(b, uint64(u.PTS))
 	b = u.Stamp.append(b)
-	b = append(b, 0, 0, 0, 0)
 	return append(b, u.Data...), nil
 }
 
@@ -99,7 +101,8 @@ func (s Stamp) append(b []byte) []byte {
 	b = append(b, has)
 	b = le.AppendUint32(b, s.RTP)
 	b = le.AppendUint64(b, math.Float64bits(s.Client))
-	return le.AppendUint64(b, uint64(s.Seq))
+	b = le.AppendUint64(b, uint64(s.Seq))
+	return le.AppendUint32(b, s.Jitter)
 }
 
 // ParseStamp is the opposite of AppendBinary. A time that is no number is damage.
@@ -109,6 +112,7 @@ func ParseStamp(b []byte) (s Stamp, err error) {
 	}
 	s.HasRTP, s.HasClient, s.HasSeq = b[0]&1 != 0, b[0]&2 != 0, b[0]&4 != 0
 	s.RTP, s.Client, s.Seq = le.Uint32(b[1:]), math.Float64frombits(le.Uint64(b[5:])), int64(le.Uint64(b[13:]))
+	s.Jitter = le.Uint32(b[21:])
 	if math.IsNaN(s.Client) || math.IsInf(s.Client, 0) {
 		return s, errUnit
 	}

@@ -113,8 +113,8 @@ func (s *Session) timing(e *entry) wire.Timing {
 		Decode:  wire.Millis(e.info.Decode),
 		Queue:   wire.Millis(e.waited()),
 		Infer:   wire.Millis(e.result.Finished.Sub(e.result.Bound)),
-		Total:   wire.Millis(time.Since(arrived)),
-	}
+		Jitter:  wire.Millis(time.Duration(e.info.Stamp.Jitter) * time.Microsecond),
+	}.Since(time.Since(arrived))
 }
 
 // append puts a message into the journal. Emit calls it, and Run after emit has ended.

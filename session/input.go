@@ -60,6 +60,7 @@ type Feeder struct {
 	replaced chan struct{}
 	sum      string
 	brake    brake
+	unit     []byte // owned by WriteUnit
 }
 
 // SHA256 is the hash of the bytes that had come when the feeder attached, in hex:

@@ -145,7 +145,6 @@ func (p *picture) Done(f media.FrameInfo, r *infer.Result) {
 		Timing: wire.Timing{
 			Receive: wire.Millis(max(0, f.Ready.Add(-f.Decode).Sub(p.received))), Decode: wire.Millis(f.Decode),
 			Queue: wire.Millis(max(0, r.Bound.Sub(f.Ready))), Infer: wire.Millis(r.Finished.Sub(r.Bound)),
-			Total: wire.Millis(time.Since(p.received)),
-		},
+		}.Since(time.Since(p.received)),
 	}
 }

@@ -173,6 +173,9 @@ func New(c Config) *Session {
 	s.wake.L = &s.mu
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.input = newInput(s)
+	if s.TakesRTP() && c.Spool != nil {
+		c.Spool.SyncEvery(cameraSync)
+	}
 	if c.Past != nil {
 		s.recall(c.Past)
 	}

@@ -1,9 +1,16 @@
 package session
 
 import (
+	"time"
+
 	"detections/media"
 	"detections/session/wire"
 )
+
+// cameraSync is how often the media of a camera is made durable: nobody waits for that,
+// and who comes back goes on with new pictures. Each time costs as much as some frames.
+// Of a machine that loses its power, so much may be missing for pictures of results.
+const cameraSync = 500 * time.Millisecond
 
 // takesUnits says whether a door cuts the input into access units.
 func (s *Session) takesUnits() bool { return s.units }
@@ -16,7 +23,11 @@ func (s *Session) TakesPictures() bool {
 // TakesRTP says whether the input is what a WebRTC door makes.
 func (s *Session) TakesRTP() bool { return s.takesUnits() && !s.TakesPictures() }
 
-// WriteUnit takes the next access unit: all of it, or nothing with a *wire.Error.
+// keptUnit bounds the memory that is kept for the next unit, in bytes.
+const keptUnit = 64 << 10
+
+// WriteUnit takes the next access unit: all of it, or nothing with a *wire.Error. One
+// goroutine at a time may call it.
 func (f *Feeder) WriteUnit(u *media.Unit) error {
 	if !f.in.s.takesUnits() {
 		return wire.Errorf(wire.Conflict, "the media of this session is a stream of bytes, not of pictures")
@@ -24,9 +35,12 @@ func (f *Feeder) WriteUnit(u *media.Unit) error {
 	if len(u.Data) > media.MaxUnit {
 		return wire.Errorf(wire.TooLarge, "a picture has at most %d bytes, got %d", media.MaxUnit, len(u.Data))
 	}
-	b, err := media.AppendUnit(make([]byte, 0, media.UnitHeader+len(u.Data)), u)
+	b, err := media.AppendUnit(f.unit[:0], u)
 	if err != nil {
 		return err
+	}
+	if cap(b) <= keptUnit {
+		f.unit = b
 	}
 	_, err = f.write(b)
 	return err

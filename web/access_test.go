@@ -167,7 +167,7 @@ func (g *guarded) closed(c *websocket.Conn, want websocket.StatusCode) {
 func TestEveryRouteTakesItsRole(t *testing.T) {
 	t.Parallel()
 	g := newGuarded(t, options{}, "rita read", "sam stream", "ada admin")
-	open := []string{"GET /health", "GET /livez", "GET /readyz", "GET /{$}", "OPTIONS /v1/whip", "GET /page/", "GET /clients"}
+	open := []string{"GET /health", "GET /livez", "GET /readyz", "GET /{$}", "OPTIONS /v1/whip", "GET /page/", "GET /clients", "GET /reference", "GET /openapi.json", "GET /asyncapi.json"}
 	for pattern, role := range g.face.Routes() {
 		method, path, _ := strings.Cut(pattern, " ")
 		path = strings.NewReplacer("{$}", "", "{id}", "nosuch", "{media_id}", "nosuch").Replace(path)

@@ -65,7 +65,7 @@ func NewMetrics(version string) *Metrics {
 	return m
 }
 
-var stages = []string{"receive", "decode", "queue", "infer", "total"}
+var stages = []string{"jitter", "receive", "decode", "queue", "infer", "order", "total"}
 
 // ObserveRun counts a run of the engine.
 func (m *Metrics) ObserveRun(r infer.Run) {
@@ -81,7 +81,7 @@ func (m *Metrics) ObserveAppend(d time.Duration) { m.appends.Observe(d.Seconds()
 
 // ObserveResult counts a result.
 func (m *Metrics) ObserveResult(t wire.Timing) {
-	for i, d := range []wire.Millis{t.Receive, t.Decode, t.Queue, t.Infer, t.Total} {
+	for i, d := range []wire.Millis{t.Jitter, t.Receive, t.Decode, t.Queue, t.Infer, t.Order, t.Total} {
 		m.stages.WithLabelValues(stages[i]).Observe(time.Duration(d).Seconds())
 	}
 }

@@ -55,6 +55,9 @@ func startOf(q url.Values) (wire.Start, error) {
 	if n := p.number("expires_s"); n != nil {
 		m.ExpiresS = int64(*n)
 	}
+	if n := p.number("budget_ms"); n != nil {
+		m.BudgetMS = int(min(max(*n, -1), wire.MaxBudget+1))
+	}
 	if p.err != nil {
 		return m, p.err
 	}

@@ -127,6 +127,9 @@ func (s *Server) table() []route {
 		{"GET /{$}", open, s.index},
 		{"GET " + page.Prefix, open, s.page.ServeHTTP},
 		{"GET " + page.Clients, open, s.page.ServeHTTP},
+		{"GET " + page.Reference, open, s.page.ServeHTTP},
+		{"GET " + page.OpenAPI, open, s.page.ServeHTTP},
+		{"GET " + page.AsyncAPI, open, s.page.ServeHTTP},
 		{"GET /health", open, s.health},
 		{"GET /livez", open, s.live},
 		{"GET /readyz", open, s.ready},
@@ -208,6 +211,7 @@ GET  /v1/model       the model and its engines; POST: look for another version, 
 POST /v1/tickets     a ticket for a browser's WebSocket or event stream: ?ticket=…, once, within 30 s
 GET  /v1/outbox      deliveries to the Annotations service; POST /retry, /drop {"keys": […]}
 GET  /classes        what can be detected
+GET  /reference      this in full; /openapi.json, /asyncapi.json
 GET  /health         GET /livez   GET /readyz   GET /metrics
 
 curl -T video.mp4 http://%s/detect/video

@@ -40,11 +40,6 @@ type result struct {
 	at         time.Time
 }
 
-// live measures what comes over WebRTC.
-func (b *bench) live(ctx context.Context) error {
-	return errors.Join(b.liveFirst(ctx), b.liveLatency(ctx), b.liveCPU(ctx), b.liveLoss(ctx))
-}
-
 // publish begins a live session with a clip of the test media.
 func (b *bench) publish(ctx context.Context, name, query string, e webrtc.SettingEngine) (*rtctest.Publisher, error) {
 	clip, err := rtctest.Open(filepath.Join(b.media, name))
@@ -112,7 +107,7 @@ func (b *bench) liveFirst(ctx context.Context) error {
 
 // liveLatency: from the moment a frame is sent to its box, at half the engines' load.
 func (b *bench) liveLatency(ctx context.Context) error {
-	rows := [][]string{{"ms", "fps inferred", "p50", "target", "", "p99", "target", "", "decode", "infer", "p50 of: there and back", "decode, scale, log", "queue", "infer"}}
+	rows := [][]string{{"ms", "fps inferred", "p50", "target", "", "p99", "target", "", "decode", "infer", "p50 of: there and back", "jitter buffer", "decode, scale, log", "queue", "infer"}}
 	for _, name := range liveClips {
 		cost, err := b.cost(name, liveSample(0))
 		if err != nil {
@@ -133,7 +128,7 @@ func (b *bench) liveLatency(ctx context.Context) error {
 			name, fmt.Sprintf("%.1f", fps), fmt.Sprintf("%.0f", got.all.median()), fmt.Sprintf("≤ %.0f", p50), verdict(got.all.median() <= p50),
 			fmt.Sprintf("%.0f", got.all.quantile(0.99)), fmt.Sprintf("≤ %.0f", p99), verdict(got.all.quantile(0.99) <= p99),
 			fmt.Sprintf("%.1f", decode), fmt.Sprintf("%.1f", infer),
-			fmt.Sprintf("%.1f", got.way.median()), fmt.Sprintf("%.1f", got.rest.median()), fmt.Sprintf("%.1f", got.queue.median()), fmt.Sprintf("%.1f", got.infer.median()),
+			fmt.Sprintf("%.1f", got.way.median()), fmt.Sprintf("%.1f", got.jitter.median()), fmt.Sprintf("%.1f", got.rest.median()), fmt.Sprintf("%.1f", got.queue.median()), fmt.Sprintf("%.1f", got.infer.median()),
 		})
 	}
 	b.out.table("LIVE, CAPTURE → BOX: 640×480 at 30 fps over loopback, one session, half load of one engine", rows)
@@ -150,7 +145,7 @@ func (b *bench) inferAlone(ctx context.Context, name string) (float64, error) {
 }
 
 // liveStages are where the time of results went, in ms.
-type liveStages struct{ all, way, rest, queue, infer sample }
+type liveStages struct{ all, way, jitter, rest, queue, infer sample }
 
 // watchLive publishes a clip for a while and reads its results.
 func (b *bench) watchLive(ctx context.Context, name, query string) (s liveStages, err error) {
@@ -169,7 +164,8 @@ func (b *bench) watchLive(ctx context.Context, name, query string) (s liveStages
 		took, t := r.at.Sub(pub.SentAt(r.RTP)), r.Timing
 		s.all.addMS(took)
 		s.way.addMS(took - time.Duration(t.Total))
-		s.rest.addMS(time.Duration(t.Total - t.Queue - t.Infer))
+		s.rest.addMS(time.Duration(t.Total - t.Queue - t.Infer - t.Jitter))
+		s.jitter.addMS(time.Duration(t.Jitter))
 		s.queue.addMS(time.Duration(t.Queue))
 		s.infer.addMS(time.Duration(t.Infer))
 	}

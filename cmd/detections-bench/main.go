@@ -67,6 +67,11 @@ type question struct {
 	bare bool
 }
 
+// answers says whether the question is meant by a name: its own, or its beginning.
+func (q question) answers(name string) bool {
+	return q.name == name || strings.HasPrefix(q.name, name+"-")
+}
+
 // The order matters: info reads the memory of a hub that has done nothing yet.
 var questions = []question{
 	{name: "info", ask: (*bench).info},
@@ -81,7 +86,10 @@ var questions = []question{
 	{name: "timeline", ask: (*bench).timelines, bare: true},
 	{name: "stores", ask: (*bench).stores},
 	{name: "restart", ask: (*bench).restart},
-	{name: "live", ask: (*bench).live},
+	{name: "live-first", ask: (*bench).liveFirst},
+	{name: "live-latency", ask: (*bench).liveLatency},
+	{name: "live-cpu", ask: (*bench).liveCPU},
+	{name: "live-loss", ask: (*bench).liveLoss},
 }
 
 func main() {
@@ -104,7 +112,7 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.program, "program", "bin/detections", "the program to measure")
 	f.StringVar(&o.library, "ort-library", os.Getenv("ORT_LIBRARY"), "ONNX Runtime; default: $ORT_LIBRARY, else libonnxruntime.so beside the program")
 	f.StringVar(&o.media, "media", os.Getenv("DETECTIONS_TEST_MEDIA"), "`folder` of the test media; default: $DETECTIONS_TEST_MEDIA, which make bench sets")
-	f.StringSliceVar(&o.only, "only", nil, "ask only these `questions`: start, first, media, sampling, throughput, allocs, info, sandbox, batcher, timeline, stores, restart, live")
+	f.StringSliceVar(&o.only, "only", nil, "ask only these `questions`: start, first, media, sampling, throughput, allocs, info, sandbox, batcher, timeline, stores, restart, live (live-first, live-latency, live-cpu, live-loss)")
 	f.StringVar(&o.files, "files", "*", "of the table media only the files whose name matches this `pattern`")
 	f.IntVar(&o.reps, "reps", 5, "interleaved repetitions")
 	f.StringSliceVar(&o.args, "serve-arg", nil, "more `arguments` for detections serve")
@@ -116,7 +124,7 @@ func parse(args []string) (options, error) {
 		return o, err
 	}
 	for _, q := range o.only {
-		if !slices.ContainsFunc(questions, func(k question) bool { return k.name == q }) {
+		if !slices.ContainsFunc(questions, func(k question) bool { return k.answers(q) }) {
 			return o, fmt.Errorf("--only: there is no question %q", q)
 		}
 	}
@@ -133,7 +141,7 @@ func parse(args []string) (options, error) {
 // chosen are the questions to ask.
 func (o options) chosen() []question {
 	return slices.DeleteFunc(slices.Clone(questions), func(q question) bool {
-		return len(o.only) > 0 && !slices.Contains(o.only, q.name)
+		return len(o.only) > 0 && !slices.ContainsFunc(o.only, q.answers)
 	})
 }
 

@@ -2,12 +2,15 @@ package main_test
 
 import (
 	"encoding/json"
+	"math"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/pion/rtp"
 	"github.com/pion/webrtc/v4"
 
 	"detections/session/rtc/rtctest"
@@ -40,7 +43,10 @@ type live struct {
 	Type       string
 	Frame      int64
 	RTP        *uint32 `json:"rtp_ts"`
+	Width      int
+	Height     int
 	Detections []struct{ Label string }
+	Timing     struct{ Jitter, Receive, Decode, Queue, Infer, Order, Total float64 }
 	Outcome    string
 	Accounting struct {
 		Decoded, Inferred int64
@@ -97,6 +103,62 @@ func TestE2EWebRTC(t *testing.T) {
 				t.Errorf("%d persons, end %+v", persons, end)
 			}
 		})
+	}
+}
+
+// TestE2EWebRTCPictureChanges: within one track the picture gets another size, is turned,
+// and pauses, as when somebody turns a telephone or mutes the camera.
+func TestE2EWebRTCPictureChanges(t *testing.T) {
+	p := serve(t, "--rtc-listen", "127.0.0.1:0")
+	var turned atomic.Int32 // by so many quarters
+	turned.Store(-1)
+	var id uint8
+	pub := p.publish(t, "live-vp8.ivf", rtctest.Options{Still: true, URL: "?budget_ms=60000", Extend: func(_ int, packet *rtp.Packet) {
+		if by := turned.Swap(-1); by >= 0 { // it is told when it changes, and holds until then
+			_ = packet.SetExtension(id, []byte{byte(by)}) // the test would fail
+		}
+	}})
+	other, err := rtctest.Open(media(t, "people-vp8.ivf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	next(t, pub, "started")
+	if id = pub.ExtensionID("urn:3gpp:video-orientation"); id == 0 {
+		t.Fatal("the extension was not agreed on")
+	}
+	send := func(frame []byte) live {
+		t.Helper()
+		if err := pub.Send(frame); err != nil {
+			t.Fatal(err)
+		}
+		m := next(t, pub, "detections")
+		if s := m.Timing; math.Abs(s.Jitter+s.Receive+s.Decode+s.Queue+s.Infer+s.Order-s.Total) > 0.01 {
+			t.Errorf("the stages do not add up: %+v", s)
+		}
+		return m
+	}
+	first, own := send(pub.Clip().Frames[0].Data), send(pub.Clip().Frames[1].Data)
+	larger, after := send(other.Frames[0].Data), send(other.Frames[1].Data)
+	if first.Width != 640 || own.Height != 480 || larger.Width == 640 || after.Width != larger.Width {
+		t.Errorf("%d×%d, then %d×%d", first.Width, first.Height, larger.Width, larger.Height)
+	}
+	turned.Store(1)
+	if m := send(other.Frames[2].Data); m.Width != larger.Height || m.Height != larger.Width || m.Frame != 4 {
+		t.Errorf("turned: %d×%d, frame %d", m.Width, m.Height, m.Frame)
+	}
+	time.Sleep(500 * time.Millisecond) // a muted track sends nothing
+	if m := send(other.Frames[3].Data); m.Width != larger.Height {
+		t.Errorf("still turned: %d×%d", m.Width, m.Height)
+	}
+	turned.Store(0)
+	if m := send(other.Frames[4].Data); m.Width != larger.Width || m.Frame != 6 || pub.PLIs() != 0 {
+		t.Errorf("after the pause: %d×%d, frame %d, %d key frames asked for", m.Width, m.Height, m.Frame, pub.PLIs())
+	}
+	if err := pub.Delete(); err != nil {
+		t.Fatal(err)
+	}
+	if end := next(t, pub, "end"); end.Outcome != "done" || end.Accounting.Decoded != 7 {
+		t.Errorf("%+v", end)
 	}
 }
 

@@ -3,7 +3,8 @@
 //
 // A [Spool] has two lengths: Size, what was appended and can be read, and Synced,
 // what survives a power cut. One goroutine syncs whenever there is something to
-// sync, so bytes that arrive during a sync share the next one (group commit). What
+// sync, so bytes that arrive during a sync share the next one (group commit), and no
+// sooner than its owner has use for that (SyncEvery). What
 // an acknowledgement is, the caller decides; Synced only ever grows.
 //
 // The one rule: after a failed sync nothing counts as durable any more. The kernel
@@ -21,6 +22,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -46,8 +48,10 @@ type Spool struct {
 	sync    func(*os.File) error
 	changed chan struct{}
 	dirty   chan struct{}
+	over    chan struct{} // closed when nothing more comes
 	stopped chan struct{}
 
+	rest   atomic.Int64 // time between two syncs, ns
 	size   atomic.Int64 // written
 	synced atomic.Int64 // durable
 
@@ -148,7 +152,7 @@ func Memory(name string) (*Spool, error) {
 func newSpool(path string, f *os.File, sync func(*os.File) error) *Spool {
 	return &Spool{
 		path: path, file: f, out: f, sync: sync, hash: sha256.New(),
-		changed: make(chan struct{}, 1), dirty: make(chan struct{}, 1), stopped: make(chan struct{}),
+		changed: make(chan struct{}, 1), dirty: make(chan struct{}, 1), over: make(chan struct{}), stopped: make(chan struct{}),
 	}
 }
 
@@ -271,8 +275,13 @@ func (s *Spool) stop() {
 	if !s.finished {
 		s.finished = true
 		close(s.dirty)
+		close(s.over)
 	}
 }
+
+// SyncEvery lets so much time pass between two syncs, for bytes whose sender does not
+// wait until they are durable. At the end it makes no difference.
+func (s *Spool) SyncEvery(d time.Duration) { s.rest.Store(int64(d)) }
 
 // syncLoop makes bytes durable whenever there are any, and once more at the end.
 func (s *Spool) syncLoop() {
@@ -280,6 +289,12 @@ func (s *Spool) syncLoop() {
 	for range s.dirty {
 		if !s.syncOnce() {
 			return
+		}
+		if d := time.Duration(s.rest.Load()); d > 0 {
+			select {
+			case <-time.After(d):
+			case <-s.over:
+			}
 		}
 	}
 	s.syncOnce()

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
@@ -251,4 +253,25 @@ func BenchmarkAppend(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+func TestSyncsKeepTheirDistanceAndTheLastOneDoesNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var at []time.Time
+		f, _ := os.CreateTemp(t.TempDir(), "")
+		s := start("", f, func(*os.File) error { at = append(at, time.Now()); return nil })
+		s.SyncEvery(time.Hour)
+		begun := time.Now()
+		appendAll(t, s, "a")
+		<-s.Changed()
+		appendAll(t, s, "b")
+		<-s.Changed()
+		appendAll(t, s, "c")
+		if err := s.Close(); err != nil || s.Synced() != 3 {
+			t.Errorf("synced %d, err %v", s.Synced(), err)
+		}
+		if len(at) != 3 || at[1].Sub(at[0]) != time.Hour || !at[2].Equal(at[1]) || !at[0].Equal(begun) {
+			t.Errorf("synced at %v", at)
+		}
+	})
 }

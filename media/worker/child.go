@@ -6,7 +6,6 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
-	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -26,14 +25,13 @@ func Child(loop media.Loop, keep ...*os.File) {
 	// starve the engine.
 	runtime.LockOSThread()
 	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, 5)
-	runtime.GOMAXPROCS(2) // the loop, and the reader of the socket
+	runtime.GOMAXPROCS(2) // the loop, and the garbage collector
 	debug.SetGCPercent(50)
 	// If memory runs out, this is the process to take.
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("500"), 0)
 	dieBySignal()
 
 	c := &child{}
-	c.changed.L = &c.mu
 	if err := c.lockDown(keep); err != nil {
 		c.finish(media.DecodeStats{}, &media.Error{Kind: media.ErrStarting, Message: err.Error()})
 	}
@@ -41,7 +39,6 @@ func Child(loop media.Loop, keep ...*os.File) {
 	if err != nil {
 		os.Exit(2)
 	}
-	go c.readFeeds()
 	c.finish(loop(c, input, c.job.Job))
 }
 
@@ -116,7 +113,9 @@ func dieBySignal() {
 	}
 }
 
-// child is the process's side of a job: the media.Host of its loop.
+// child is the process's side of a job: the media.Host of its loop. It has no goroutine
+// of its own: what the parent says is read when there is use for it, because to be woken
+// by another goroutine costs a live decoder as much as a tenth of its pictures.
 type child struct {
 	// Static once the job has come.
 	job    job
@@ -126,15 +125,13 @@ type child struct {
 	slots  map[*media.Frame]int
 
 	// Owned by the loop.
-	out []byte
-	cpu cpuBudget
-
-	mu      sync.Mutex
-	changed sync.Cond // size, final or free
-	size    int64     // guarded by mu
-	final   bool      // guarded by mu
-	free    uint64    // guarded by mu: slots that the loop may use
-	rules   []newRule // guarded by mu
+	out   []byte
+	in    [feedLen + 1]byte
+	cpu   cpuBudget
+	size  int64
+	final bool
+	free  uint64 // slots that the loop may use
+	rules []newRule
 }
 
 // receiveJob waits for the job and maps the ring.
@@ -176,42 +173,45 @@ func (c *child) receiveJob() (*os.File, error) {
 	return os.NewFile(uintptr(fds[0]), "input"), nil
 }
 
-// readFeeds takes in what the parent says. When the parent is gone, so is this process.
-func (c *child) readFeeds() {
-	var b [feedLen + 1]byte
-	for {
-		n, err := unix.Read(control, b[:])
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil || n == 0 {
-			os.Exit(0)
-		}
-		f, err := parseFeed(b[:n])
-		if err != nil {
-			os.Exit(2)
-		}
-		c.mu.Lock()
-		c.size, c.final = max(c.size, f.size), c.final || f.final
-		c.free |= f.released
-		if f.rule {
-			c.rules = append(c.rules, newRule{f.id, f.sample})
-		}
-		c.mu.Unlock()
-		c.changed.Broadcast()
+// hear takes in everything that the parent has said.
+func (c *child) hear() {
+	for c.receive(unix.MSG_DONTWAIT) {
 	}
+}
+
+// receive takes in one thing that the parent says, and waits for it unless the flags
+// say otherwise. When the parent is gone, so is this process.
+func (c *child) receive(flags int) bool {
+	n, _, _, _, err := unix.Recvmsg(control, c.in[:], nil, flags)
+	switch {
+	case errors.Is(err, unix.EAGAIN):
+		return false
+	case errors.Is(err, unix.EINTR):
+		return true
+	case err != nil || n == 0:
+		os.Exit(0)
+	}
+	f, err := parseFeed(c.in[:n])
+	if err != nil {
+		os.Exit(2)
+	}
+	c.size, c.final = max(c.size, f.size), c.final || f.final
+	c.free |= f.released
+	if f.rule {
+		c.rules = append(c.rules, newRule{f.id, f.sample})
+	}
+	return true
 }
 
 // Await implements media.Host.
 func (c *child) Await(have int64) (int64, bool, error) {
 	c.advanced()
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.hear()
 	if c.size <= have && !c.final {
 		c.status.have.Store(have)
 		c.status.state.Store(uint32(awaitingInput))
 		for c.size <= have && !c.final {
-			c.changed.Wait()
+			c.receive(0)
 		}
 		c.working()
 	}
@@ -220,12 +220,11 @@ func (c *child) Await(have int64) (int64, bool, error) {
 
 // Slot implements media.Host.
 func (c *child) Slot() (*media.Frame, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.hear()
 	if c.free == 0 {
 		c.status.state.Store(uint32(awaitingSlot))
 		for c.free == 0 {
-			c.changed.Wait()
+			c.receive(0)
 		}
 	}
 	c.working()
@@ -251,8 +250,7 @@ func (c *child) advanced() {
 
 // Rule implements media.Host.
 func (c *child) Rule() (uint32, media.Sample, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.hear()
 	if len(c.rules) == 0 {
 		return 0, media.Sample{}, false
 	}

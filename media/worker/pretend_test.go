@@ -83,8 +83,7 @@ func misbehave(c *child, how string) error {
 	case "refuse":
 		return &media.Error{Kind: media.ErrUnsupported, Message: "no\x00 thanks"}
 	case "does not listen":
-		c.mu.Lock() // what was told stays unread
-		for told := 0; told < 100; {
+		for told := 0; told < 100; { // what was told stays unread
 			ready := []unix.PollFd{{Fd: control, Events: unix.POLLIN}}
 			if n, _ := unix.Poll(ready, -1); n == 1 {
 				told++

@@ -49,6 +49,7 @@ type frames struct {
 	skipTS uint32
 	broken bool // nothing can be decoded before a key frame
 
+	usual    int // bytes of a frame
 	out      []frame
 	told     bool          // a frame came out
 	lastTS   uint32        // of the last frame that came out
@@ -65,8 +66,17 @@ func newFrames(c codec, wait time.Duration) *frames {
 	return &frames{codec: c, wait: wait, broken: true, rejected: func(error) {}}
 }
 
-// needsKey says that the sender is to be asked for a key frame.
+// needsKey says that nothing can be decoded without a key frame.
 func (f *frames) needsKey() bool { return f.broken }
+
+// fearsLoss says that a packet was asked for so often that it will hardly come. A key frame
+// that is asked for now is there when the packet is given up.
+func (f *frames) fearsLoss(now time.Time) bool {
+	return !f.gap.IsZero() && now.Sub(f.gap) >= fear
+}
+
+// fear is when a packet was asked for three times; see nextAsk.
+const fear = firstAsk + nextAsk + 2*nextAsk
 
 // due is when pop and missing are to be called although no packet came; zero: they need
 // not be.
@@ -228,7 +238,7 @@ func (f *frames) add(p *rtp.Packet, at time.Time) {
 			f.tear(p)
 			return
 		}
-		f.open, f.cur = true, frame{ts: p.Timestamp, first: at}
+		f.open, f.cur = true, frame{ts: p.Timestamp, first: at, data: make([]byte, 0, f.usual)}
 	}
 	data, err := f.codec.payload(f.cur.data, p.Payload)
 	if err != nil || len(data) > maxFrame {
@@ -271,6 +281,9 @@ func (f *frames) finish() {
 		return
 	}
 	cur.data, cur.key = f.codec.complete(cur.data)
+	if !cur.key {
+		f.usual = len(cur.data) + len(cur.data)/4
+	}
 	if f.broken && !cur.key {
 		f.dropped++
 		return

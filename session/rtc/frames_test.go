@@ -104,6 +104,24 @@ func TestFramesComeOutWholeAndInOrder(t *testing.T) {
 	}
 }
 
+func TestAPacketThatHardlyComesIsFearedForBeforeItIsGivenUp(t *testing.T) {
+	all := packets(5, 0)
+	f := newFrames(&vp8{}, 200*time.Millisecond)
+	lost := all[4]
+	all[4] = nil
+	run(f, append(all, pause(int(fear.Milliseconds())-1)...)) // 15 packets, the fifth of which is missing
+	at := func(ms int) time.Time { return time.Unix(0, 0).Add(time.Duration(ms) * time.Millisecond) }
+	const since = 6 // when the packet behind it came
+	if since := since + int(fear.Milliseconds()); f.fearsLoss(at(since-1)) || !f.fearsLoss(at(since)) || f.needsKey() {
+		t.Errorf("before %v: %v, after it: %v; needs a key frame: %v", fear, f.fearsLoss(at(since-1)), f.fearsLoss(at(since)), f.needsKey())
+	}
+	f.push(lost, at(150))
+	f.pop(at(150))
+	if f.fearsLoss(at(150)) {
+		t.Error("it has come, and is feared for still")
+	}
+}
+
 // Whatever comes in whatever order, no more than the ring is kept, and every frame that
 // comes out is whole: those that were sent, in their order.
 func TestFramesOfABadLineAreWhole(t *testing.T) {

@@ -203,7 +203,7 @@ func formats(m *sdp.MediaDescription, wanted func(webrtc.RTPCodecParameters) boo
 			kept[id] = true
 			p.PayloadType = webrtc.PayloadType(n)
 			if !repeats && m.MediaName.Media == "video" {
-				p.RTCPFeedback = []webrtc.RTCPFeedback{{Type: "nack"}, {Type: "nack", Parameter: "pli"}, {Type: "ccm", Parameter: "fir"}, {Type: "goog-remb"}}
+				p.RTCPFeedback = []webrtc.RTCPFeedback{{Type: "nack"}, {Type: "nack", Parameter: "pli"}, {Type: "ccm", Parameter: "fir"}}
 			}
 			out = append(out, *p)
 		}

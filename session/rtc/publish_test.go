@@ -53,11 +53,7 @@ func TestTheTimeOfCaptureComesBack(t *testing.T) {
 			_ = p.SetExtension(id, b[:]) // the test would fail
 		}
 	}}, loopback())
-	for _, e := range pub.PC.GetSenders()[0].GetParameters().HeaderExtensions {
-		if e.URI == "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time" {
-			id = uint8(e.ID)
-		}
-	}
+	id = pub.ExtensionID("http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time")
 	s.next(pub, "started")
 	for i := range 12 {
 		if err := pub.Send(clip().Frames[min(i, 1)].Data); err != nil {

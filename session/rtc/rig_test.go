@@ -2,6 +2,7 @@ package rtc_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"io"
@@ -47,7 +48,7 @@ func newHouse(t *testing.T, limits hub.Limits, c rtc.Config) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Hub, c.Listen = h, "127.0.0.1:0"
+	c.Hub, c.Listen = h, cmp.Or(c.Listen, "127.0.0.1:0")
 	door, err := rtc.New(c)
 	if err != nil {
 		t.Fatal(err)

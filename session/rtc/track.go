@@ -14,12 +14,13 @@ import (
 	"detections/session/wire"
 )
 
-// pliEvery is how often a key frame is asked for while one is needed.
-const pliEvery = 250 * time.Millisecond
-
-// firstKey is how long the first frame may take to come: most senders begin with a key
-// frame, and need not be asked for one.
-const firstKey = 100 * time.Millisecond
+// When a key frame is asked for again while one is needed. The first time soon: on a
+// line that loses packets the first one may be lost too. Then not so often: a sender
+// makes one for each, and they are large.
+const (
+	pliSoon  = 100 * time.Millisecond
+	pliEvery = 250 * time.Millisecond
+)
 
 // receiver turns a track into access units. Owned by receive.
 type receiver struct {
@@ -28,6 +29,7 @@ type receiver struct {
 	kind   webrtc.PayloadType
 	frames *frames
 	pli    time.Time // when a key frame was asked for last
+	asked  int       // how often one was asked for since none was needed
 
 	begun    bool
 	last     uint32 // RTP time stamp of the last frame
@@ -72,13 +74,15 @@ func (r *receiver) run() error {
 			continue
 		}
 		for f, ok := r.frames.pop(now); ok; f, ok = r.frames.pop(now) {
-			if err := r.write(f); err != nil {
+			if err := r.write(f, now); err != nil {
 				return err
 			}
 		}
 		r.repeat(r.frames.missing(now))
-		if r.frames.needsKey() || r.isBehind() {
+		if r.frames.needsKey() || r.frames.fearsLoss(now) || r.isBehind() {
 			r.ask(now)
+		} else {
+			r.asked = 0
 		}
 	}
 }
@@ -101,7 +105,7 @@ func (r *receiver) deadline() time.Time {
 	}
 	at := r.frames.due()
 	if r.frames.needsKey() {
-		if again := r.pli.Add(pliEvery); at.IsZero() || again.Before(at) {
+		if again := r.pli.Add(r.patience()); at.IsZero() || again.Before(at) {
 			at = again
 		}
 	}
@@ -111,7 +115,7 @@ func (r *receiver) deadline() time.Time {
 // take gives a packet to the frames of its codec.
 func (r *receiver) take(p *rtp.Packet, now time.Time) bool {
 	if r.frames == nil {
-		r.pli = now.Add(firstKey - pliEvery)
+		r.pli = now // most senders begin with a key frame, and need not be asked for one
 	}
 	if kind := webrtc.PayloadType(p.PayloadType); r.frames == nil || kind != r.kind {
 		c := newCodec(r.track.Codec())
@@ -143,9 +147,17 @@ func (c *conn) extensions() []webrtc.RTPHeaderExtensionParameter {
 	return nil
 }
 
+// patience is how long after a key frame was asked for one is asked for again.
+func (r *receiver) patience() time.Duration {
+	if r.asked < 2 {
+		return pliSoon
+	}
+	return pliEvery
+}
+
 // ask asks the sender for a key frame, not too often.
 func (r *receiver) ask(now time.Time) {
-	if now.Sub(r.pli) < pliEvery {
+	if now.Sub(r.pli) < r.patience() {
 		return
 	}
 	ssrc := uint32(r.track.SSRC())
@@ -153,6 +165,7 @@ func (r *receiver) ask(now time.Time) {
 		return
 	}
 	r.pli = now
+	r.asked++
 	if err := r.c.pc.WriteRTCP([]rtcp.Packet{&rtcp.PictureLossIndication{MediaSSRC: ssrc}}); err != nil {
 		r.c.log.Debug("asking for a key frame", "err", err)
 	}
@@ -169,8 +182,11 @@ func (r *receiver) repeat(missing []uint16) {
 	}
 }
 
+// maxJitter bounds what is told of waiting for a frame.
+const maxJitter = time.Hour
+
 // write hands a frame to the session.
-func (r *receiver) write(f frame) error {
+func (r *receiver) write(f frame, now time.Time) error {
 	if r.begun {
 		r.ticks += int64(int32(f.ts - r.last))
 	}
@@ -180,7 +196,7 @@ func (r *receiver) write(f frame) error {
 	}
 	u := media.Unit{
 		Codec: r.frames.codec.name(), PTS: time.Duration(r.ticks) * time.Second / 90000, Key: f.key, Rotation: r.rotation, Lost: f.lost,
-		Stamp: media.Stamp{RTP: f.ts, HasRTP: true}, Data: f.data,
+		Stamp: media.Stamp{RTP: f.ts, HasRTP: true, Jitter: uint32(min(now.Sub(f.first), maxJitter).Microseconds())}, Data: f.data,
 	}
 	u.Stamp.Client, u.Stamp.HasClient = r.captureTime(f)
 	err := r.c.attached.Feeder.WriteUnit(&u)

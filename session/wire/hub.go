@@ -98,11 +98,23 @@ func NewDetections(m *infer.Model, dets []infer.Detection) []Detection {
 
 // Timing says where a result's time went, in ms.
 type Timing struct {
+	// Jitter is there for what comes over WebRTC: first packet arrived → the frame is whole.
+	Jitter  Millis `json:"jitter,omitempty"`
 	Receive Millis `json:"receive"` // last needed byte arrived → decoder took it up
 	Decode  Millis `json:"decode"`  // decoding and scaling
 	Queue   Millis `json:"queue"`   // pixels ready → bound to a batch
 	Infer   Millis `json:"infer"`   // batch formed → detections ready
-	Total   Millis `json:"total"`   // last needed byte arrived → result in the timeline
+	Order   Millis `json:"order"`   // detections ready → it is the frame's turn in the timeline
+	Total   Millis `json:"total"`   // all of these
+}
+
+// Since gives a timing its total, the time since the last needed byte arrived and the
+// jitter, and leaves to Order what of that is in no other stage.
+func (t Timing) Since(arrived time.Duration) Timing {
+	known := t.Receive + t.Decode + t.Queue + t.Infer
+	t.Order = max(0, Millis(arrived)-known)
+	t.Total = t.Jitter + known + t.Order
+	return t
 }
 
 // Detections is the result of one sampled frame.

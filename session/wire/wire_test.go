@@ -94,3 +94,17 @@ func FuzzParseClient(f *testing.F) {
 		}
 	})
 }
+
+func TestTheStagesOfATimingAddUp(t *testing.T) {
+	const ms = wire.Millis(time.Millisecond)
+	stages := wire.Timing{Jitter: 7 * ms, Receive: ms, Decode: 2 * ms, Queue: 3 * ms, Infer: 20 * ms}
+	for _, arrived := range []time.Duration{30 * time.Millisecond, 0} { // by another clock it may be less than its parts
+		got := stages.Since(arrived)
+		if got.Order < 0 || got.Total != got.Jitter+got.Receive+got.Decode+got.Queue+got.Infer+got.Order {
+			t.Errorf("%+v", got)
+		}
+	}
+	if got := stages.Since(30 * time.Millisecond); got.Order != 4*ms || got.Total != 37*ms {
+		t.Errorf("%+v", got)
+	}
+}

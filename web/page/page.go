@@ -30,6 +30,19 @@ var clientsText string
 // Clients is the path of the page of printed clients.
 const Clients = "/clients"
 
+// The API reference: a page, OpenAPI for HTTP, AsyncAPI for messages. The tests of web
+// make them.
+const (
+	Reference = "/reference"
+	OpenAPI   = "/openapi.json"
+	AsyncAPI  = "/asyncapi.json"
+)
+
+// named are files with a path of their own.
+var named = map[string]string{
+	"/": "index.html", Reference: "reference.html", OpenAPI: "openapi.json", AsyncAPI: "asyncapi.json",
+}
+
 // Policy is the Content-Security-Policy of every file. What the page shows beside its
 // own files are pictures that it made itself.
 const Policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; " +
@@ -76,6 +89,7 @@ func New() (*Page, error) {
 // kinds are types that a machine may not know, or know otherwise.
 var kinds = map[string]string{
 	".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".html": "text/html; charset=utf-8", ".svg": "image/svg+xml",
+	".json": "application/json",
 }
 
 func (p *Page) add(url string, body []byte) {
@@ -99,8 +113,8 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.serveClients(w, r)
 		return
 	}
-	if url == "/" {
-		url = Prefix + "index.html"
+	if name, ok := named[url]; ok {
+		url = Prefix + name
 	}
 	f, ok := p.files[url]
 	if !ok {

@@ -11,10 +11,12 @@ interface Detection {
 }
 
 interface Timing {
+  jitter?: number;
   receive: number;
   decode: number;
   queue: number;
   infer: number;
+  order: number;
   total: number;
 }
 

@@ -10,6 +10,8 @@ import (
 	"os"
 	"strings"
 
+	"github.com/pion/rtp"
+	"github.com/pion/rtp/codecs"
 	"github.com/pion/webrtc/v4"
 )
 
@@ -23,6 +25,19 @@ type Clip struct {
 type Frame struct {
 	Data []byte
 	Key  bool
+}
+
+// Payloader cuts frames into the payloads of RTP.
+func (c *Clip) Payloader() rtp.Payloader {
+	switch c.MimeType {
+	case webrtc.MimeTypeH264:
+		return &codecs.H264Payloader{}
+	case webrtc.MimeTypeVP8:
+		return &codecs.VP8Payloader{EnablePictureID: true}
+	case webrtc.MimeTypeVP9:
+		return &codecs.VP9Payloader{}
+	}
+	return &codecs.AV1Payloader{}
 }
 
 var errClip = errors.New("rtctest: not an IVF file, and no H.264 with start codes")

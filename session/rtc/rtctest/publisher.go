@@ -13,7 +13,6 @@ import (
 	"github.com/pion/interceptor"
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
-	"github.com/pion/rtp/codecs"
 	"github.com/pion/webrtc/v4"
 )
 
@@ -61,6 +60,8 @@ type Publisher struct {
 	wantKey atomic.Bool
 	keyAt   atomic.Int64
 	plis    atomic.Int64
+	reports atomic.Int64
+	arrived atomic.Int64
 	ctx     context.Context
 	stop    context.CancelFunc
 	work    sync.WaitGroup
@@ -88,7 +89,7 @@ func Publish(ctx context.Context, o Options) (*Publisher, error) {
 		o.HTTP = http.DefaultClient
 	}
 	m, r := &webrtc.MediaEngine{}, &interceptor.Registry{}
-	if err := errors.Join(m.RegisterDefaultCodecs(), webrtc.RegisterDefaultInterceptors(m, r)); err != nil {
+	if err := errors.Join(m.RegisterDefaultCodecs(), webrtc.RegisterDefaultInterceptors(m, r), webrtc.ConfigureTWCCHeaderExtensionSender(m, r)); err != nil {
 		return nil, err
 	}
 	for _, uri := range []string{"http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time", "urn:3gpp:video-orientation"} {
@@ -125,16 +126,7 @@ func (p *Publisher) connect() error {
 		return err
 	}
 	p.sender = t.Sender()
-	switch p.o.Clip.MimeType {
-	case webrtc.MimeTypeH264:
-		p.payload = &codecs.H264Payloader{}
-	case webrtc.MimeTypeVP8:
-		p.payload = &codecs.VP8Payloader{EnablePictureID: true}
-	case webrtc.MimeTypeVP9:
-		p.payload = &codecs.VP9Payloader{}
-	case webrtc.MimeTypeAV1:
-		p.payload = &codecs.AV1Payloader{}
-	}
+	p.payload = p.o.Clip.Payloader()
 	if !p.o.NoChannel {
 		d, err := p.PC.CreateDataChannel("detections.v1", p.o.Channel)
 		if err != nil {
@@ -230,13 +222,21 @@ func (p *Publisher) listen() {
 			return
 		}
 		for _, r := range all {
-			if _, ok := r.(*rtcp.PictureLossIndication); ok {
+			switch r := r.(type) {
+			case *rtcp.PictureLossIndication:
 				p.plis.Add(1)
 				p.wantKey.Store(true)
+			case *rtcp.ReceiverReport:
+				p.reports.Add(int64(len(r.Reports)))
+			case *rtcp.TransportLayerCC:
+				p.arrived.Add(int64(len(r.RecvDeltas)))
 			}
 		}
 	}
 }
+
+// Clip is what is published.
+func (p *Publisher) Clip() *Clip { return p.o.Clip }
 
 // Say sends a message on the data channel.
 func (p *Publisher) Say(text string) error { return p.channel.SendText(text) }
@@ -246,6 +246,22 @@ func (p *Publisher) KeyAt(frame int) { p.keyAt.Store(int64(frame)) }
 
 // PLIs is how often a key frame was asked for.
 func (p *Publisher) PLIs() int64 { return p.plis.Load() }
+
+// Reports is how often the hub reported what it received of the stream.
+func (p *Publisher) Reports() int64 { return p.reports.Load() }
+
+// Arrived is of how many packets the hub told when they came, for an estimate of the line.
+func (p *Publisher) Arrived() int64 { return p.arrived.Load() }
+
+// ExtensionID is the number that was agreed on for a header extension; 0: none was.
+func (p *Publisher) ExtensionID(uri string) uint8 {
+	for _, e := range p.sender.GetParameters().HeaderExtensions {
+		if e.URI == uri {
+			return uint8(e.ID)
+		}
+	}
+	return 0
+}
 
 // play sends the clip again and again. Asked for a key frame, it goes back to one, as
 // an encoder would make one.
@@ -270,17 +286,18 @@ func (p *Publisher) play() {
 	}
 }
 
-const mtu = 1200
+// MTU is how long a payload is at most, in bytes.
+const MTU = 1200
 
 // Send sends a frame. One goroutine at a time may call it.
-func (p *Publisher) Send(frame []byte) error { return p.send(p.payload.Payload(mtu, frame)) }
+func (p *Publisher) Send(frame []byte) error { return p.send(p.payload.Payload(MTU, frame)) }
 
 // SendRaw sends what need not be of the codec, or a frame of it.
 func (p *Publisher) SendRaw(b []byte, isFrame bool) error {
 	if isFrame {
 		return p.Send(b)
 	}
-	return p.send(slices.Collect(slices.Chunk(b, mtu)))
+	return p.send(slices.Collect(slices.Chunk(b, MTU)))
 }
 
 func (p *Publisher) send(payloads [][]byte) error {

@@ -3,7 +3,7 @@
 import { call } from "./access.js";
 import { Chart } from "./charts.js";
 
-const stages = /** @type {const} */ (["receive", "decode", "queue", "infer"]);
+const stages = /** @type {const} */ (["jitter", "receive", "decode", "queue", "infer"]);
 
 export class Meters {
   #rate;
@@ -33,7 +33,7 @@ export class Meters {
       { label: "Results", token: "--c1" }, { label: "Shown", token: "--c2" },
     ], { unit: "", digits: 1, floor: 5 });
     this.#latency = new Chart(parent, "Latency by stage", [
-      { label: "Wait for the decoder", token: "--c4" }, { label: "Decode", token: "--c2" }, { label: "Queue", token: "--c3" },
+      { label: "Wait for packets", token: "--c6" }, { label: "Wait for the decoder", token: "--c4" }, { label: "Decode", token: "--c2" }, { label: "Queue", token: "--c3" },
       { label: "Infer", token: "--c1" }, { label: "Way and drawing", token: "--c5" },
     ], { unit: " ms", stacked: true, floor: 20 });
     this.#engine = new Chart(parent, "Engine, all sessions", [
@@ -78,7 +78,7 @@ export class Meters {
       return;
     }
     this.#rate.add([this.#results / seconds, this.#pictures / seconds]);
-    const parts = stages.map((s) => median(this.#timings.map((t) => t[s])));
+    const parts = stages.map((s) => median(this.#timings.map((t) => t[s] ?? 0)));
     const total = median(this.#seen);
     this.#latency.add([...parts, Number.isNaN(total) ? NaN : Math.max(0, total - parts.reduce((a, b) => a + (b || 0), 0))]);
     this.#results = this.#pictures = 0;

@@ -77,12 +77,12 @@ export class Hub {
   }
 }
 
-/** Without the flags on the network a browser looks for its maker's hosts. */
-export function browser() {
+/** Without the flags on the network a browser looks for its maker's hosts. @param {string[]} more */
+export function browser(...more) {
   return chromium.launch({
     executablePath: "/usr/bin/chromium",
     args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-      "--use-fake-device-for-media-stream", `--use-file-for-fake-video-capture=${media("camera.y4m")}`, "--autoplay-policy=no-user-gesture-required"],
+      "--use-fake-device-for-media-stream", `--use-file-for-fake-video-capture=${media("camera.y4m")}`, "--autoplay-policy=no-user-gesture-required", ...more],
   });
 }
 

@@ -329,6 +329,10 @@ for (const colorScheme of ["light", "dark"]) {
     await page.waitForURL(/clients/);
     await judge(page, "clients");
     await shoot(page, `clients-${colorScheme}`);
+    await page.getByRole("link", { name: "API" }).first().click();
+    await page.waitForURL(/reference/);
+    await judge(page, "reference");
+    await shoot(page, `reference-${colorScheme}`);
   });
 }
 
@@ -340,4 +344,6 @@ test("it fits a phone", async (t) => {
   await page.waitForFunction(() => document.getElementById("stage").dataset.frame !== undefined);
   assert.ok(await fits());
   await shoot(page, "phone");
+  await page.goto(`${hub.url}/reference`);
+  assert.ok(await fits());
 });

@@ -83,6 +83,30 @@ test("where the media port is not reached, the camera goes over the WebSocket", 
   assert.equal(info.media.container, "jpeg");
 });
 
+test("a screen is shared: what it shows is looked at, and stops when the browser's own button stops it", async (t) => {
+  const sharing = await browser("--use-fake-ui-for-media-stream", "--auto-select-desktop-capture-source=Entire screen");
+  t.after(() => sharing.close());
+  const page = await visit(t, sharing, hub.url, { script: () => {
+    const ask = navigator.mediaDevices.getDisplayMedia.bind(navigator.mediaDevices);
+    navigator.mediaDevices.getDisplayMedia = async (o) => (window.shared = await ask(o));
+  } });
+  await page.getByRole("button", { name: "Screen" }).click();
+  await page.waitForFunction(() => Number(document.getElementById("stage").dataset.frame) >= 5);
+  const id = await sessionOf(page);
+  const info = await (await fetch(`${hub.url}/v1/sessions/${id}`)).json();
+  assert.equal(info.media.name, "Screen");
+  assert.equal(info.media.container, "units");
+  await page.evaluate(() => {
+    const [track] = window.shared.getVideoTracks();
+    track.stop();
+    track.dispatchEvent(new Event("ended"));
+  });
+  await says(page, /Screen: done/);
+  const events = await hub.events(id);
+  assert.equal(events.at(-1).outcome, "done");
+  assert.ok(events.some((e) => e.type === "detections" && e.rtp_ts !== undefined && e.width > 0));
+});
+
 test("the hub is restarted while the camera runs: the same session goes on as another segment", async (t) => {
   const page = await visit(t, chrome, hub.url, { permissions: ["camera"], allowed: [/ERR_CONNECTION_REFUSED/] });
   await page.getByRole("button", { name: "Camera" }).click();
