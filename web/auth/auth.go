@@ -105,6 +105,8 @@ type Config struct {
 	// RolesClaim is the claim with the roles, a list or words with spaces between;
 	// default "roles".
 	RolesClaim string
+	// MaxAge is for how long a token may be good, from its iat to its exp; 0: for any time.
+	MaxAge time.Duration
 	Logger     *slog.Logger
 }
 
