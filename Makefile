@@ -104,10 +104,16 @@ gpu-check: setup-test ## every check that needs a GPU: ORT_LIBRARY=PATH of a bui
 	@deploy/gpu-check.sh
 
 .PHONY: test-hostile
-test-hostile: build setup-test ## what strangers may try, for longer: HOSTILE=20000 mutated inputs, bombs, 10,000 watchers, who come back at once
-	@$(step) hostile $(env) --test env HOSTILE=$(or $(HOSTILE),20000) go test -count=1 -v -timeout 60m \
-		-run 'Mutated|Bombs|Fetched|Sandbox|Reach|Ends|Hostile|Pointers' ./media/worker/sandbox ./media/mediatest ./media/worker ./cmd/detections
+test-hostile: build setup-test ## what strangers may try, for longer: HOSTILE=20000 mutated inputs, a tenth through a hub; bombs; 10,000 watchers, who come back at once
+	@rm -f bin/hostile.md bin/hostile.md.json
+	@$(step) 'bombs, pointers, the sandbox' $(env) --test env HOSTILE=1000 go test -count=1 -v -timeout 10m \
+		-run 'Bombs|Fetched|Sandbox|Reach|Ends|Pointers' ./media/worker/sandbox ./media/mediatest ./media/worker ./cmd/detections
 	@$(step) watchers $(env) --test env DETECTIONS_WATCHERS=10000 go test -count=1 -v -run 'IdleWatchers|ManyReconnect' ./web
+	@$(step) 'mutated inputs' $(hostile) -run Mutated ./media/mediatest
+	@$(step) 'mutated inputs through a hub, and its neighbour' $(hostile) -run E2EHostileMedia ./cmd/detections
+	@cat bin/hostile.md
+
+hostile = $(env) --test env HOSTILE=$(or $(HOSTILE),20000) HOSTILE_TABLE='$(CURDIR)/bin/hostile.md' go test -count=1 -v -timeout 30m
 
 .PHONY: fuzz
 fuzz: setup-test ## give every parser of strangers' bytes made-up ones, each for FUZZTIME=30s

@@ -107,7 +107,7 @@ type Config struct {
 	RolesClaim string
 	// MaxAge is for how long a token may be good, from its iat to its exp; 0: for any time.
 	MaxAge time.Duration
-	Logger     *slog.Logger
+	Logger *slog.Logger
 }
 
 // Authenticator knows who asks. It can be used from any goroutine.

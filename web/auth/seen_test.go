@@ -181,4 +181,3 @@ func TestTokensAreTakenByManyWhileKeysChange(t *testing.T) {
 		wantToken(t, v, b, wire.Unauthorized)
 	})
 }
-
