@@ -108,6 +108,7 @@ test-hostile: build setup-test ## what strangers may try, for longer: HOSTILE=20
 	@rm -f bin/hostile.md bin/hostile.md.json
 	@$(step) 'bombs, pointers, the sandbox' $(env) --test env HOSTILE=1000 go test -count=1 -v -timeout 10m \
 		-run 'Bombs|Fetched|Sandbox|Reach|Ends|Pointers' ./media/worker/sandbox ./media/mediatest ./media/worker ./cmd/detections
+	@$(step) 'a ceiling of memory, which takes root' $(env) --test go test -count=1 -v -tags ceiling -run E2EMemoryCeiling ./cmd/detections
 	@$(step) watchers $(env) --test env DETECTIONS_WATCHERS=10000 go test -count=1 -v -run 'IdleWatchers|ManyReconnect' ./web
 	@$(step) 'mutated inputs' $(hostile) -run Mutated ./media/mediatest
 	@$(step) 'mutated inputs through a hub, and its neighbour' $(hostile) -run E2EHostileMedia ./cmd/detections
