@@ -23,7 +23,7 @@ const control = 3
 // keep are for tests; there are none in a decoder process.
 func Child(loop media.Loop, keep ...*os.File) {
 	runtime.LockOSThread() // the loop stays on this thread
-	runtime.GOMAXPROCS(2) // the loop, and the reader of the socket
+	runtime.GOMAXPROCS(2)  // the loop, and the reader of the socket
 	debug.SetGCPercent(50)
 	// If memory runs out, this is the process to take.
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("500"), 0)
