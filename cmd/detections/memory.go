@@ -69,7 +69,7 @@ func meminfo(root, name string) int64 {
 
 // number is what is in a file of the kernel; 0: none.
 func number(dir, name string) int64 {
-	text, _ := os.ReadFile(filepath.Join(dir, name))                   //nolint:gosec // G304: names of the kernel
+	text, _ := os.ReadFile(filepath.Join(dir, name))                    //nolint:gosec // G304: names of the kernel
 	n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64) // or "max"
 	if err != nil {
 		return 0
