@@ -105,10 +105,17 @@ gpu-check: setup-test ## every check that needs a GPU: ORT_LIBRARY=PATH of a bui
 	@deploy/gpu-check.sh
 
 .PHONY: test-hostile
-test-hostile: build setup-test ## what strangers may try, for longer: HOSTILE=20000 mutated inputs, bombs, 10,000 watchers, who come back at once
-	@$(step) hostile $(env) --test env HOSTILE=$(or $(HOSTILE),20000) go test -count=1 -v -timeout 60m \
-		-run 'Mutated|Bombs|Fetched|Sandbox|Reach|Ends|Hostile|Pointers' ./media/worker/sandbox ./media/mediatest ./media/worker ./cmd/detections
+test-hostile: build setup-test ## what strangers may try, for longer: HOSTILE=20000 mutated inputs, a tenth through a hub; bombs; 10,000 watchers, who come back at once
+	@rm -f bin/hostile.md bin/hostile.md.json
+	@$(step) 'bombs, pointers, the sandbox' $(env) --test env HOSTILE=1000 go test -count=1 -v -timeout 10m \
+		-run 'Bombs|Fetched|Sandbox|Reach|Ends|Pointers' ./media/worker/sandbox ./media/mediatest ./media/worker ./cmd/detections
+	@$(step) 'a ceiling of memory, which takes root' $(env) --test go test -count=1 -v -tags ceiling -run E2EMemoryCeiling ./cmd/detections
 	@$(step) watchers $(env) --test env DETECTIONS_WATCHERS=10000 go test -count=1 -v -run 'IdleWatchers|ManyReconnect' ./web
+	@$(step) 'mutated inputs' $(hostile) -run Mutated ./media/mediatest
+	@$(step) 'mutated inputs through a hub, and its neighbour' $(hostile) -run E2EHostileMedia ./cmd/detections
+	@cat bin/hostile.md
+
+hostile = $(env) --test env HOSTILE=$(or $(HOSTILE),20000) HOSTILE_TABLE='$(CURDIR)/bin/hostile.md' go test -count=1 -v -timeout 30m
 
 .PHONY: fuzz
 fuzz: setup-test ## give every parser of strangers' bytes made-up ones, each for FUZZTIME=30s
@@ -117,9 +124,9 @@ fuzz: setup-test ## give every parser of strangers' bytes made-up ones, each for
 		$(step) "fuzz $$f" go test -run NONE -fuzz "^$$f$$" -fuzztime $(or $(FUZZTIME),30s) $$p; done; done'
 
 .PHONY: asan
-asan: setup-test ## test the C code, and mutated inputs in it, under the address sanitizer
+asan: setup-test ## test the C code, and mutated inputs in it, under the address sanitizer, which does not fit into a decoder process
 	@$(step) asan $(env) --test env HOSTILE=$(or $(HOSTILE),2000) ASAN_OPTIONS=detect_leaks=0 \
-		go test -asan -count=1 -timeout 30m -v -run 'InProcess|Asan|Scale|Decode' ./media/av ./media/mediatest
+		go test -asan -count=1 -timeout 30m -v -run 'InProcess$$|Asan|Scaling|Units' ./media/av ./media/mediatest
 
 .PHONY: test-power
 test-power: build setup-test ## cut the power of a file system in a loop device; needs root

@@ -20,8 +20,9 @@ func (h Listed) Decode(e Engine, i int, threshold float32, dst []Candidate) []Ca
 	for k := range h.valid(e, i) {
 		b, score, number := h.at(e, i, k)
 		if score >= threshold {
-			if class := number - float32(h.First); class >= 0 && class < float32(h.Classes) {
-				dst = keep(dst, h.Box.box(b, score, int(class+0.5)))
+			// Rounded before it is compared: 79.6 is none of 80 classes.
+			if class := number - float32(h.First) + 0.5; class >= 0.5 && class < float32(h.Classes) {
+				dst = keep(dst, h.Box.box(b, score, int(class)))
 			}
 		}
 	}

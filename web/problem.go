@@ -63,7 +63,7 @@ func writeJSON(w http.ResponseWriter, contentType string, status int, v any) {
 
 // index answers GET /: browsers get the page, others a list of what there is.
 func (s *Server) index(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Vary", "Accept")
+	w.Header().Add("Vary", "Accept")
 	if page.Wanted(r) {
 		s.page.ServeHTTP(w, r)
 		return

@@ -173,6 +173,9 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			s.refuse(w, r, wire.Errorf(wire.Forbidden, "a page of %.100q may not use this hub; add the origin with --allowed-origin", r.Header.Get("Origin")))
 			return
 		}
+		if s.share(w, r) {
+			return
+		}
 		next.ServeHTTP(w, r)
 	})
 }
@@ -187,9 +190,10 @@ func (s *Server) hostAllowed(host string) bool {
 }
 
 // sameOrigin refuses requests from foreign pages that change something. An upgrade
-// is a GET, but browsers let any page make one, so it counts as a change.
+// is a GET, but browsers let any page make one, so it counts as a change; so does the
+// question before a change.
 func (s *Server) sameOrigin(r *http.Request) error {
-	if r.Header.Get("Upgrade") != "" {
+	if r.Header.Get("Upgrade") != "" || r.Header.Get("Access-Control-Request-Method") != "" {
 		asChange := *r
 		asChange.Method = http.MethodPost
 		r = &asChange

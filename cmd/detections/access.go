@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -23,6 +24,7 @@ type access struct {
 	secretFile string
 	audience   []string
 	claim      string
+	maxAge     time.Duration
 }
 
 func (a *access) flags(f *pflag.FlagSet) {
@@ -33,6 +35,7 @@ func (a *access) flags(f *pflag.FlagSet) {
 	f.StringVar(&a.secretFile, "jwt-secret-file", "", "`file` with the secret that the only issuer signs with, instead of public keys; 32 bytes or more")
 	f.StringSliceVar(&a.audience, "jwt-audience", nil, "`audience` that tokens must be for: one of these aud claims")
 	f.StringVar(&a.claim, "jwt-roles-claim", "roles", "`claim` of a token with the roles read, stream or admin")
+	f.DurationVar(&a.maxAge, "jwt-max-age", 24*time.Hour, "for how long a token may be good, from its iat to its exp; others are refused; 0: for any time")
 }
 
 // known says whether there are keys or issuers.
@@ -46,6 +49,9 @@ func (a *access) validate() error {
 	}
 	if a.mode == "none" && a.known() {
 		errs = append(errs, errors.New("auth: none, but there are API keys or issuers; leave one of them out"))
+	}
+	if a.maxAge < 0 {
+		errs = append(errs, fmt.Errorf("jwt-max-age: expected at least 0, got %v", a.maxAge))
 	}
 	if a.mode == "required" && !a.known() {
 		errs = append(errs, errNobody)
@@ -76,7 +82,7 @@ func (a *access) authenticator(at net.Addr, log *slog.Logger) (*auth.Authenticat
 		}
 		return nil, nil
 	}
-	c := auth.Config{Audience: a.audience, RolesClaim: a.claim, Logger: log}
+	c := auth.Config{Audience: a.audience, RolesClaim: a.claim, MaxAge: a.maxAge, Logger: log}
 	var err error
 	if a.keys != "" {
 		if c.Keys, err = auth.OpenKeys(a.keys, log); err != nil {

@@ -147,6 +147,7 @@ func TestE2EWhoMayListen(t *testing.T) {
 		"no such keys":     {"no such file", []string{"--api-keys", file + "x"}},
 		"bad keys":         {"API keys: line 1", []string{"--api-keys", file}},
 		"no audience":      {"jwt-audience", []string{"--jwt-issuer", "a", "--jwt-secret-file", file}},
+		"negative age":     {"jwt-max-age", []string{"--jwt-max-age", "-1s"}},
 		"short secret":     {"at least 32", []string{"--jwt-issuer", "a", "--jwt-audience", "b", "--jwt-secret-file", file}},
 		"no key set":       {"one URL for each", []string{"--jwt-issuer", "a,b", "--jwt-audience", "b", "--jwks-url", "https://a.example.org"}},
 		"plain key set":    {"expected an https URL", []string{"--jwt-issuer", "a", "--jwt-audience", "b", "--jwks-url", "http://a.example.org"}},

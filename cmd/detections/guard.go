@@ -3,10 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"github.com/spf13/pflag"
 
 	"detections/hub"
@@ -58,10 +60,16 @@ func (g *guard) validate() error {
 	return errors.Join(append(errs, g.media.Validate())...)
 }
 
-// hubLimits are the limits as the hub takes them: there 0 is the default, here none.
-func (s *settings) hubLimits() hub.Limits {
+// hubLimits are the limits as the hub takes them: there 0 is the default, here none. There
+// are never more sessions than the memory is enough for.
+func (s *settings) hubLimits(log *slog.Logger) hub.Limits {
 	l := s.limits
 	l.DecodeCores = s.schedule.decodeCores(cores())
+	memory, _ := memoryOf("/")
+	if room := sessionRoom(memory); room > 0 && room < l.Sessions {
+		log.Warn("sessions are limited by memory", "sessions", room, "max-sessions", l.Sessions, "memory", humanize.IBytes(uint64(memory)))
+		l.Sessions = room
+	}
 	if l.Rates.Least == 0 {
 		l.Rates.Least = -1
 	}

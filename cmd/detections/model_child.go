@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -185,26 +184,8 @@ func lowerAll(by int) {
 // memoryRoom is how much memory there is for new engines, as the machine and the
 // container's limit have it; 0: not known.
 func memoryRoom() int64 {
-	room := int64(0)
-	text, _ := os.ReadFile("/proc/meminfo")
-	for line := range strings.Lines(string(text)) {
-		if kib, ok := strings.CutPrefix(line, "MemAvailable:"); ok {
-			n, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(kib), " kB"), 10, 64)
-			room = n << 10
-		}
-	}
-	number := func(name string) int64 {
-		text, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", name)) //nolint:gosec // G304: names of the kernel
-		n, e := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
-		if err != nil || e != nil {
-			return 0
-		}
-		return n
-	}
-	if most := number("memory.max"); most > 0 {
-		room = min(room, most-number("memory.current"))
-	}
-	return max(0, room)
+	limit, used := memoryOf("/")
+	return max(0, limit-used)
 }
 
 // minRoom is what the process that tries a model gets in any case.

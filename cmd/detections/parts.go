@@ -51,7 +51,7 @@ func (p *parts) open(s *settings, store storeOpener, wait time.Duration, log *sl
 	}
 	p.hub, err = hub.New(hub.Config{
 		Dir: s.data, Wait: wait, Store: store, Decoders: p.decoders, AI: p.ai,
-		Outbox: deliveries, Limits: s.hubLimits(), OnResult: p.metrics.ObserveResult, OnAppend: p.metrics.ObserveAppend, Logger: log,
+		Outbox: deliveries, Limits: s.hubLimits(log), OnResult: p.metrics.ObserveResult, OnAppend: p.metrics.ObserveAppend, Logger: log,
 	})
 	if err != nil {
 		return err

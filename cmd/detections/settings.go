@@ -82,7 +82,7 @@ func (s *settings) flags() *pflag.FlagSet {
 	s.gpu.flags(f)
 	s.schedule.flags(f)
 
-	f.IntVar(&s.limits.Sessions, "max-sessions", d.Sessions, "most sessions that run at once")
+	f.IntVar(&s.limits.Sessions, "max-sessions", d.Sessions, "most sessions that run at once; never more than there is memory for, 64 MiB each beside 256 for the hub")
 	f.IntVar(&s.limits.Pictures, "max-pictures", d.Pictures, "most pictures that are worked on at once")
 	f.Var((*byteSize)(&s.limits.Bytes), "max-media", "most bytes of one session's media")
 	f.Var((*byteSize)(&s.limits.Picture), "max-picture", "most bytes of one picture")

@@ -19,55 +19,62 @@ import (
 	"detections/media/worker"
 )
 
-// hostileInputs is how many mutated inputs are tried: some in `make test`, many in
-// `make test-hostile`.
-func hostileInputs(t *testing.T, usual int) int {
-	t.Helper()
-	n, err := strconv.Atoi(os.Getenv("HOSTILE"))
-	if err != nil {
-		return usual
+// hostileInputs are the numbers of the mutated inputs that are tried: some in `make
+// test`, many in `make test-hostile`.
+func hostileInputs(usual int) (from, to int) {
+	if n, err := strconv.Atoi(os.Getenv("HOSTILE")); err == nil {
+		usual = n
 	}
-	return n
+	from, _ = strconv.Atoi(os.Getenv("HOSTILE_FROM")) // for who does it in pieces
+	return from, from + usual
 }
 
-// tally is what became of the inputs.
-type tally struct {
-	mu      sync.Mutex
-	kinds   map[string]int // guarded by mu
-	crashes []string       // guarded by mu: decoder processes that died
-	slowest time.Duration  // guarded by mu
-	which   string         // guarded by mu: the slowest
+// progress is after how many inputs a line is logged.
+const progress = 1000
+
+// trials is what became of the inputs.
+type trials struct {
+	mu sync.Mutex
+	mediatest.Ordeal
+	crashes []string // guarded by mu: decoder processes that died
 }
 
 // TestNoMutatedInputDoesMoreThanEndItsSession runs mutated inputs of every container
 // and codec through sandboxed processes. Each must come to one end, in time.
 func TestNoMutatedInputDoesMoreThanEndItsSession(t *testing.T) {
 	long(t)
-	n := hostileInputs(t, 300)
+	from, to := hostileInputs(300)
 	m := mediatest.NewMutator(t)
 	peaks := newPeaks(t)
 	pool := worker.NewPool(worker.Config{Args: []string{worker.Argument, peaks.path}, Idle: 3})
 	defer pool.Close()
-	all := tally{kinds: map[string]int{}}
+	all := trials{Ordeal: mediatest.Ordeal{Through: "sandboxed processes", Ends: map[string]int{}}}
 	var told largest
 	var next atomic.Int64
+	next.Store(int64(from))
 	var work sync.WaitGroup
 	for range 3 {
 		work.Go(func() {
-			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+			for i := int(next.Add(1)) - 1; i < to; i = int(next.Add(1)) - 1 {
 				all.try(t, pool, m, i)
 				if i%100 == 0 {
 					told.take(t, peaks)
+				}
+				if done := i - from; done > 0 && done%progress == 0 {
+					t.Logf("%d of %d inputs", done, to-from)
 				}
 			}
 		})
 	}
 	work.Wait()
 	told.take(t, peaks)
-	t.Logf("%d inputs: %v; %d processes died %v; slowest %v (%s); largest process %d MB",
-		n, all.kinds, len(all.crashes), all.crashes, all.slowest.Round(time.Millisecond), all.which, told.most>>10)
-	if all.kinds["started wrong"] > 0 || all.kinds["of no kind"] > 0 {
-		t.Errorf("ends: %v", all.kinds)
+	all.Largest, all.Died = told.most, len(all.crashes)
+	all.Report(t)
+	if all.Died > 0 {
+		t.Logf("processes that died: %q", all.crashes)
+	}
+	if all.Ends["started wrong"] > 0 || all.Ends["of no kind"] > 0 || all.Inputs != to-from {
+		t.Errorf("%d inputs, ends: %v", all.Inputs, all.Ends)
 	}
 	if told.most > absurdMemory {
 		t.Errorf("a decoder process had %d MB", told.most>>10)
@@ -88,20 +95,21 @@ func (l *largest) take(t *testing.T, p *peaks) {
 	}
 }
 
-func (a *tally) try(t *testing.T, pool *worker.Pool, m *mediatest.Mutator, i int) {
+func (a *trials) try(t *testing.T, pool *worker.Pool, m *mediatest.Mutator, i int) {
 	seed, input := m.Input(i)
 	begun := time.Now()
 	err := decodeBytes(t, pool, input)
 	took := time.Since(begun)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.kinds[kindOf(err)]++
+	a.Inputs++
+	a.Ends[kindOf(err)]++
 	name := fmt.Sprintf("%d of %s", i, seed)
 	if errors.Is(err, media.ErrCrashed) {
 		a.crashes = append(a.crashes, name+": "+err.Error())
 	}
-	if took > a.slowest {
-		a.slowest, a.which = took, name
+	if took > a.Slowest {
+		a.Slowest, a.Which = took, name
 	}
 	if took > absurdTime {
 		t.Errorf("%s took %v", name, took)

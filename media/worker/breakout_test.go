@@ -49,11 +49,19 @@ var refused = map[string]func(path *byte) error{
 	"signal": func(*byte) error {
 		return raw(unix.SYS_TGKILL, uintptr(os.Getppid()), uintptr(os.Getppid()), 0)
 	},
-	"code":      func(*byte) error { return raw(unix.SYS_MMAP, 0, 4096, unix.PROT_READ|unix.PROT_EXEC) },
-	"ioctl":     func(*byte) error { return raw(unix.SYS_IOCTL, 0, unix.TIOCSTI, 0) },
-	"seals":     func(*byte) error { return raw(unix.SYS_FCNTL, control, unix.F_ADD_SEALS, 0) },
-	"own limit": func(*byte) error { return raw(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_DATA, 1) },
-	"our limit": func(*byte) error { return raw(unix.SYS_PRLIMIT64, uintptr(os.Getppid()), unix.RLIMIT_CPU, 1) },
+	"shared memory": func(*byte) error {
+		_, _, e := unix.Syscall6(unix.SYS_MMAP, 0, 1<<30, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS, ^uintptr(0), 0)
+		if e != 0 {
+			return e
+		}
+		return nil
+	},
+	"a file in memory": func(path *byte) error { return raw(unix.SYS_MEMFD_CREATE, uintptr(unsafe.Pointer(path)), 0, 0) },
+	"code":             func(*byte) error { return raw(unix.SYS_MMAP, 0, 4096, unix.PROT_READ|unix.PROT_EXEC) },
+	"ioctl":            func(*byte) error { return raw(unix.SYS_IOCTL, 0, unix.TIOCSTI, 0) },
+	"seals":            func(*byte) error { return raw(unix.SYS_FCNTL, control, unix.F_ADD_SEALS, 0) },
+	"own limit":        func(*byte) error { return raw(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_DATA, 1) },
+	"our limit":        func(*byte) error { return raw(unix.SYS_PRLIMIT64, uintptr(os.Getppid()), unix.RLIMIT_CPU, 1) },
 }
 
 func raw(trap, a, b, c uintptr) error {

@@ -77,6 +77,7 @@ func (d *decoder) frame(b []byte) (*media.Frame, error) {
 	}
 	d.index, d.at = m.at.Index, m.at
 	d.held |= 1 << m.slot
+	d.tellReleased()
 	if ready.After(now) || ready.Before(d.began) {
 		ready = now
 	}

@@ -21,11 +21,8 @@ const control = 3
 // for one job, runs the loop on it, and ends the process. It does not return. Files to
 // keep are for tests; there are none in a decoder process.
 func Child(loop media.Loop, keep ...*os.File) {
-	// The loop stays on this thread, whose priority is lowered: decoding must not
-	// starve the engine.
-	runtime.LockOSThread()
-	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, 5)
-	runtime.GOMAXPROCS(2) // the loop, and the garbage collector
+	runtime.LockOSThread() // the loop stays on this thread
+	runtime.GOMAXPROCS(2)  // the loop, and the garbage collector
 	debug.SetGCPercent(50)
 	// If memory runs out, this is the process to take.
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("500"), 0)

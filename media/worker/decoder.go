@@ -125,13 +125,19 @@ func (d *decoder) release(slot int) {
 	d.mu.Lock()
 	d.held &^= 1 << slot
 	d.next.released |= 1 << slot
-	// Half of the slots are told at a time: each message wakes the process, and
-	// what that costs the Go runtime was a fifth of the cost of decoding.
-	if d.held == 0 || bits.OnesCount64(d.next.released) >= d.ring.slots/2 {
-		d.tell()
-	}
+	d.tellReleased()
 	d.mu.Unlock()
 	d.ring.drop()
+}
+
+// tellReleased tells the process of slots that it may use again: half of them at a time,
+// because each message wakes it and interrupts its work, but at once if it has no other.
+// d.mu is held.
+func (d *decoder) tellReleased() {
+	released := bits.OnesCount64(d.next.released)
+	if released >= d.ring.slots/2 || released > 0 && released+bits.OnesCount64(d.held) == d.ring.slots {
+		d.tell()
+	}
 }
 
 // tell wakes the writer. d.mu is held.

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"detections/media"
 	"detections/media/worker/sandbox"
 )
@@ -86,6 +88,9 @@ func NewPool(cfg Config) *Pool {
 	return p
 }
 
+// lowered is by how much a decoder process is nicer than its parent.
+const lowered = 5
+
 // retryAfter is how long the spawner waits after a process could not be started.
 const retryAfter = time.Second
 
@@ -93,6 +98,11 @@ const retryAfter = time.Second
 // as the pool lives, because a process dies with the thread that started it.
 func (p *Pool) spawn() {
 	runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
+	// Its processes have its priority, from their first instruction on and in all of
+	// their threads: neither decoding nor starting must starve the engines.
+	if own, err := unix.Getpriority(unix.PRIO_PROCESS, 0); err == nil { // 20 − nice, says the kernel
+		_ = unix.Setpriority(unix.PRIO_PROCESS, 0, min(20-own+lowered, 19))
+	}
 	for {
 		proc, err := p.cfg.spawn()
 		if err != nil {

@@ -103,6 +103,10 @@ func attacks(t *testing.T, good, evil *login, weak *rsa.PrivateKey, shared []byt
 		{"no exp", without("exp"), ""},
 		{"exp is text", set("exp", "2099-01-01"), ""},
 		{"exp is negative", set("exp", -1), "expired"},
+		{"good for two days", with(func(c jwt.MapClaims) { c["iat"], c["exp"] = at(-hour), at(48*hour) }), "jwt-max-age"},
+		{"good for two days, and does not say since when", set("exp", at(48*hour)), "jwt-max-age"},
+		{"good for ever", set("exp", 1e12), "jwt-max-age"},
+		{"exp beyond all numbers", set("exp", 1e300), ""},
 		{"nbf in the future", set("nbf", at(hour)), "not valid yet"},
 		{"iat in the future", set("iat", at(hour)), "issued in the future"},
 		{"no sub", without("sub"), "sub"},
@@ -160,7 +164,7 @@ func TestAttacksOnTokens(t *testing.T) {
 	var log bytes.Buffer
 	a, err := auth.New(auth.Config{
 		Issuers:  []auth.Issuer{{Name: good.URL, JWKS: good.URL + "/keys"}, {Name: evil.URL, JWKS: evil.URL + "/keys"}, {Name: "https://shared.example.org", Secret: shared}},
-		Audience: []string{audience}, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Audience: []string{audience}, MaxAge: 24 * time.Hour, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -207,6 +211,10 @@ func FuzzToken(f *testing.F) {
 	f.Add("eyJhbGciOiJub25lIn0..")
 	f.Fuzz(func(t *testing.T, token string) {
 		id, err := a.Identify(request(token))
+		again, errAgain := a.Identify(request(token))
+		if again != id || codeOf(errAgain) != codeOf(err) {
+			t.Errorf("%q is %+v, and then %+v", token, id, again)
+		}
 		if strings.TrimSpace(token) != good && (err == nil || id != (auth.Identity{})) {
 			t.Errorf("%q is %+v", token, id)
 		}

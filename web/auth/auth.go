@@ -105,7 +105,9 @@ type Config struct {
 	// RolesClaim is the claim with the roles, a list or words with spaces between;
 	// default "roles".
 	RolesClaim string
-	Logger     *slog.Logger
+	// MaxAge is for how long a token may be good, from its iat to its exp; 0: for any time.
+	MaxAge time.Duration
+	Logger *slog.Logger
 }
 
 // Authenticator knows who asks. It can be used from any goroutine.

@@ -2,7 +2,7 @@ package auth
 
 // Forget makes an Authenticator verify every token again.
 func (a *Authenticator) Forget() {
-	a.tokens.mu.Lock()
-	defer a.tokens.mu.Unlock()
-	clear(a.tokens.seen)
+	a.tokens.seen.mu.Lock()
+	defer a.tokens.seen.mu.Unlock()
+	clear(a.tokens.seen.tokens)
 }

@@ -49,6 +49,7 @@ type keySet struct {
 	mu       sync.Mutex
 	keys     []publicKey   // guarded by mu
 	fetched  time.Time     // guarded by mu
+	fetches  uint64        // guarded by mu: counts what came
 	tried    time.Time     // guarded by mu
 	fetching chan struct{} // guarded by mu: closed when the request that runs has ended; nil: none runs
 }
@@ -77,12 +78,12 @@ func newKeySet(address string, log *slog.Logger) (*keySet, error) {
 }
 
 // find implements keyFinder.
-func (s *keySet) find(method, id string) (any, error) {
+func (s *keySet) find(method, id string) (any, uint64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := s.lookup(method, id)
 	if key != nil && time.Since(s.fetched) < keysFresh {
-		return key, nil
+		return key, s.fetches, nil
 	}
 	switch {
 	case s.fetching != nil && key == nil:
@@ -91,12 +92,22 @@ func (s *keySet) find(method, id string) (any, error) {
 		s.fetch()
 	}
 	if key = s.lookup(method, id); key != nil {
-		return key, nil
+		return key, s.fetches, nil
 	}
 	if s.keys == nil {
-		return nil, wire.Errorf(wire.Overloaded, "the issuer's keys cannot be had now; try again in a moment")
+		return nil, 0, wire.Errorf(wire.Overloaded, "the issuer's keys cannot be had now; try again in a moment")
 	}
-	return nil, wire.Errorf(wire.Unauthorized, "the token's key is none of its issuer's, or not for %.20q", method)
+	return nil, 0, wire.Errorf(wire.Unauthorized, "the token's key is none of its issuer's, or not for %.20q", method)
+}
+
+// version implements keyFinder.
+func (s *keySet) version() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if time.Since(s.fetched) >= keysFresh {
+		return 0
+	}
+	return s.fetches
 }
 
 // lookup finds a key for an algorithm: by its id, or the only one there is. s.mu is held.
@@ -133,6 +144,7 @@ func (s *keySet) fetch() {
 		return
 	}
 	s.keys, s.fetched = keys, time.Now()
+	s.fetches++
 }
 
 func (s *keySet) request() ([]publicKey, error) {

@@ -38,7 +38,7 @@ func (p *pretend) RoundTrip(*http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(setOf(p.ids...)))}, nil
 }
 
-var anyKey, _, _ = ed25519.GenerateKey(rand.Reader)
+var anyKey, anyPrivate, _ = ed25519.GenerateKey(rand.Reader)
 
 func setOf(ids ...string) string {
 	var all []string
@@ -74,7 +74,7 @@ func newPretend(t *testing.T, ids ...string) (*pretend, *keySet) {
 // expect checks what a key set answers, and how often it asked for that.
 func expect(t *testing.T, p *pretend, s *keySet, id string, want wire.Code, asked int) {
 	t.Helper()
-	_, err := s.find("EdDSA", id)
+	_, _, err := s.find("EdDSA", id)
 	got := wire.Code("")
 	if err != nil {
 		got = wire.AsError(err).Code
@@ -104,7 +104,7 @@ func TestUnknownKeysDoNotMakeTheHubAsk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, s := newPretend(t, "k")
 		for i := range 10_000 {
-			_, _ = s.find("EdDSA", fmt.Sprint(i))
+			_, _, _ = s.find("EdDSA", fmt.Sprint(i))
 			time.Sleep(time.Millisecond)
 		}
 		if n := p.requests(); n > 2 { // ten seconds have passed
@@ -136,7 +136,7 @@ func TestManyAskOnce(t *testing.T) {
 		var group sync.WaitGroup
 		for range 100 {
 			group.Go(func() {
-				if _, err := s.find("EdDSA", "k"); err != nil {
+				if _, _, err := s.find("EdDSA", "k"); err != nil {
 					t.Error(err)
 				}
 			})
@@ -144,9 +144,9 @@ func TestManyAskOnce(t *testing.T) {
 		group.Wait()
 		time.Sleep(keysFresh)
 		begun := time.Now()
-		go func() { _, _ = s.find("EdDSA", "k") }()
+		go func() { _, _, _ = s.find("EdDSA", "k") }()
 		synctest.Wait()
-		if _, err := s.find("EdDSA", "k"); err != nil || time.Since(begun) > 0 {
+		if _, _, err := s.find("EdDSA", "k"); err != nil || time.Since(begun) > 0 {
 			t.Errorf("who has a key waited for others: %v", err)
 		}
 		time.Sleep(2 * time.Second)

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -48,34 +47,24 @@ type tokens struct {
 	issuers map[string]keyFinder
 	parser  *jwt.Parser
 	claim   string
-
-	mu   sync.Mutex
-	seen map[digest]seen // guarded by mu: tokens that were good a moment ago
+	maxAge  time.Duration // 0: any
+	seen    seen
 }
 
-// seen is a token that was verified.
-type seen struct {
-	Identity
-	at time.Time
-}
-
-const (
-	// seenTime is how long a token need not be verified again: a signature takes up to
-	// 50 µs, and many clients send one with every picture.
-	seenTime = time.Minute
-	maxSeen  = 4096
-)
-
-// keyFinder gives the key that a token says it is signed with.
+// keyFinder knows an issuer's keys.
 type keyFinder interface {
-	find(method, id string) (any, error)
+	// find gives the key that a token says it is signed with, and the version of the
+	// keys that it is one of.
+	find(method, id string) (key any, version uint64, err error)
+	// version is that of the keys that are in force; 0: find must see about them.
+	version() uint64
 }
 
 func newTokens(c Config) (*tokens, error) {
 	if len(c.Audience) == 0 || slices.Contains(c.Audience, "") {
 		return nil, errors.New("tokens need an audience: without one, a token for another service would be taken here")
 	}
-	t := &tokens{issuers: map[string]keyFinder{}, seen: map[digest]seen{}, claim: cmp.Or(c.RolesClaim, "roles")}
+	t := &tokens{issuers: map[string]keyFinder{}, claim: cmp.Or(c.RolesClaim, "roles"), maxAge: c.MaxAge}
 	var methods []string
 	for _, i := range c.Issuers {
 		f, allowed, err := newFinder(i, c.Logger)
@@ -107,41 +96,49 @@ func newFinder(i Issuer, log *slog.Logger) (keyFinder, []string, error) {
 	return secret(i.Secret), secretMethods, nil
 }
 
-// secret is the one key of an issuer.
+// secret is the one key of an issuer, for as long as the process lives.
 type secret []byte
 
-func (s secret) find(method, _ string) (any, error) {
+// secretVersion is the only one there is.
+const secretVersion = 1
+
+func (s secret) find(method, _ string) (any, uint64, error) {
 	if !slices.Contains(secretMethods, method) {
-		return nil, wire.Errorf(wire.Unauthorized, "the token is not signed as its issuer's are: %.20q", method)
+		return nil, 0, wire.Errorf(wire.Unauthorized, "the token is not signed as its issuer's are: %.20q", method)
 	}
-	return []byte(s), nil
+	return []byte(s), secretVersion, nil
 }
+
+func (s secret) version() uint64 { return secretVersion }
 
 // identify says whose token a text is.
 func (t *tokens) identify(text string) (Identity, error) {
 	d, now := digestOf(text), time.Now()
-	t.mu.Lock()
-	s, ok := t.seen[d]
-	t.mu.Unlock()
-	if ok && now.Sub(s.at) < seenTime && now.Before(s.Expires) {
-		return s.Identity, nil
+	if id, ok := t.seen.find(d, now); ok {
+		return id, nil
 	}
-	id, err := t.verify(text)
-	if err != nil {
+	good := seenToken{at: now}
+	var err error
+	if good.Identity, err = t.verify(text, &good); err != nil {
 		return Identity{}, err
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if len(t.seen) >= maxSeen {
-		clear(t.seen)
-	}
-	t.seen[d] = seen{id, now}
-	return id, nil
+	t.seen.add(d, good)
+	return good.Identity, nil
 }
 
-func (t *tokens) verify(text string) (Identity, error) {
+// verify says whose token a text is, and with what it was verified.
+func (t *tokens) verify(text string, with *seenToken) (Identity, error) {
 	claims := jwt.MapClaims{}
-	if _, err := t.parser.ParseWithClaims(text, claims, t.key); err != nil {
+	key := func(token *jwt.Token) (any, error) {
+		finder, id, err := t.finder(token)
+		if err != nil {
+			return nil, err
+		}
+		key, version, err := finder.find(token.Method.Alg(), id)
+		with.keys, with.by = finder, version
+		return key, err
+	}
+	if _, err := t.parser.ParseWithClaims(text, claims, key); err != nil {
 		return Identity{}, refusal(err)
 	}
 	issuer, _ := claims.GetIssuer() // the key was found by it
@@ -153,6 +150,9 @@ func (t *tokens) verify(text string) (Identity, error) {
 	if err != nil || expires == nil {
 		return Identity{}, wire.Errorf(wire.Unauthorized, "the token does not say when it expires")
 	}
+	if err := t.checkAge(claims, expires.Time); err != nil {
+		return Identity{}, err
+	}
 	id := Identity{Principal: issuer + "#" + subject, Expires: expires.Add(leeway)}
 	for _, name := range words(claims[t.claim]) {
 		id.Roles |= roleOf(strings.TrimPrefix(name, "detections:"))
@@ -163,22 +163,35 @@ func (t *tokens) verify(text string) (Identity, error) {
 	return id, nil
 }
 
-// key finds the key of a token that was not verified yet: nothing in it says where
-// keys are to be found, only which of the issuer's own.
-func (t *tokens) key(token *jwt.Token) (any, error) {
+// checkAge refuses tokens that are good for too long: what leaks is then good for long
+// too. One that does not say since when is measured from now.
+func (t *tokens) checkAge(claims jwt.MapClaims, expires time.Time) error {
+	since := time.Now()
+	if issued, err := claims.GetIssuedAt(); err == nil && issued != nil {
+		since = issued.Time
+	}
+	if t.maxAge > 0 && expires.Sub(since) > t.maxAge+leeway {
+		return wire.Errorf(wire.Unauthorized, "the token is good for %v; at most %v are taken (setting jwt-max-age)", expires.Sub(since).Round(time.Second), t.maxAge)
+	}
+	return nil
+}
+
+// finder gives who knows the key of a token that was not verified yet, and the key's id:
+// nothing in it says where keys are to be found, only which of the issuer's own.
+func (t *tokens) finder(token *jwt.Token) (_ keyFinder, id string, err error) {
 	if token.Header["crit"] != nil {
-		return nil, wire.Errorf(wire.Unauthorized, "the token demands extensions (crit); none are known here")
+		return nil, "", wire.Errorf(wire.Unauthorized, "the token demands extensions (crit); none are known here")
 	}
 	issuer, err := token.Claims.GetIssuer()
 	finder := t.issuers[issuer]
 	if err != nil || finder == nil {
-		return nil, wire.Errorf(wire.Unauthorized, "the token's issuer %.100q is not one of this hub's", issuer)
+		return nil, "", wire.Errorf(wire.Unauthorized, "the token's issuer %.100q is not one of this hub's", issuer)
 	}
 	id, ok := token.Header["kid"].(string)
 	if !ok && token.Header["kid"] != nil || len(id) > maxKeyID {
-		return nil, wire.Errorf(wire.Unauthorized, "the token's kid is no text of at most %d bytes", maxKeyID)
+		return nil, "", wire.Errorf(wire.Unauthorized, "the token's kid is no text of at most %d bytes", maxKeyID)
 	}
-	return finder.find(token.Method.Alg(), id)
+	return finder, id, nil
 }
 
 // checkSubject keeps what would be confusing out of principals' names.

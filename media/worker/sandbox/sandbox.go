@@ -86,7 +86,7 @@ func Enter(c Config) (r Report, err error) {
 		return r, err
 	}
 	if c.Mode == Require && len(r.Missing) > 0 {
-		return r, fmt.Errorf("sandbox: this machine lacks %s", strings.Join(r.Missing, ", "))
+		return r, fmt.Errorf("sandbox: require, but this machine or its container lacks %s; best-effort goes without", strings.Join(r.Missing, ", "))
 	}
 	return r, nil
 }

@@ -63,8 +63,10 @@ func policy(known map[string]int) seccomp.Policy {
 		DefaultAction: seccomp.ActionErrno,
 		Syscalls: []seccomp.SyscallGroup{
 			{Action: seccomp.ActionAllow, Names: is(needed), NamesWithCondtions: []seccomp.NameWithConditions{
-				// No memory can become code.
-				when("mmap", arg(2, seccomp.BitsNotSet, unix.PROT_EXEC)),
+				// No memory can become code, and none is shared that is no file: RLIMIT_DATA
+				// does not count that.
+				when("mmap", arg(2, seccomp.BitsNotSet, unix.PROT_EXEC), arg(3, seccomp.BitsNotSet, unix.MAP_SHARED)),
+				when("mmap", arg(2, seccomp.BitsNotSet, unix.PROT_EXEC), arg(3, seccomp.BitsNotSet, unix.MAP_ANONYMOUS)),
 				when("mprotect", arg(2, seccomp.BitsNotSet, unix.PROT_EXEC)),
 				// A thread, not a process.
 				when("clone", arg(0, seccomp.BitsSet, unix.CLONE_THREAD), arg(0, seccomp.BitsNotSet, spaces)),
