@@ -62,7 +62,7 @@ func (r Run) Differs(from Run) string {
 	}
 	for i, a := range r.Frames {
 		b := from.Frames[i]
-		a.Decode, a.Ready, b.Decode, b.Ready = 0, time.Time{}, 0, time.Time{}
+		a.Decode, a.CPU, a.Ready, b.Decode, b.CPU, b.Ready = 0, 0, time.Time{}, 0, 0, time.Time{}
 		switch {
 		case a.Checkpoint != b.Checkpoint:
 			return fmt.Sprintf("checkpoint of frame %d:%s", b.Index, fields(a.Checkpoint, b.Checkpoint))
