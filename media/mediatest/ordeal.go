@@ -84,11 +84,12 @@ func (o *Ordeal) Report(t testing.TB) {
 		}
 		sums[i].add(one)
 	}
-	table := ordealTable
+	var table strings.Builder
+	table.WriteString(ordealTable)
 	for _, s := range sums {
-		table += s.row() + "\n"
+		table.WriteString(s.row() + "\n")
 	}
-	for name, text := range map[string]string{path + ".json": string(all), path: table} {
+	for name, text := range map[string]string{path + ".json": string(all), path: table.String()} {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

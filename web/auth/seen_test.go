@@ -3,6 +3,7 @@ package auth
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -34,9 +35,7 @@ func newVerifier(t *testing.T, ids ...string) (*pretend, *tokens) {
 func tokenOfKey(t *testing.T, id string, expires time.Time, extra jwt.MapClaims) string {
 	t.Helper()
 	c := jwt.MapClaims{"iss": anyIssuer, "aud": "hub", "sub": "alice", "roles": "stream", "exp": expires.Unix()}
-	for k, v := range extra {
-		c[k] = v
-	}
+	maps.Copy(c, extra)
 	token := jwt.NewWithClaims(jwt.SigningMethodEdDSA, c)
 	token.Header["kid"] = id
 	text, err := token.SignedString(anyPrivate)
