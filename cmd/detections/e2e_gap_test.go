@@ -132,18 +132,21 @@ func (f *feed) has(n int) bool {
 }
 
 // TestE2ESwapsUnderLoad changes the model of a hub that serves two live sessions and a
-// file: no frame fails, and each result is of the version that it names. SWAPS=50 is the
-// long form, which also tells what the changes cost; see make test-swap.
-func TestE2ESwapsUnderLoad(t *testing.T) { testSwaps(t, &catVersions, 6) }
-
-// TestE2ESwapsOfTheEmbeddedModel is the same with a model that gives the processors
-// something to do.
-func TestE2ESwapsOfTheEmbeddedModel(t *testing.T) { testSwaps(t, &realVersions, 2) }
+// file: no frame fails, and each result is of the version that it names. With SWAPS=50 it
+// does so for longer, also with a model that gives the processors something to do, and
+// tells what the changes cost; see make test-swap.
+func TestE2ESwapsUnderLoad(t *testing.T) {
+	swaps, err := strconv.Atoi(os.Getenv("SWAPS"))
+	if err != nil {
+		testSwaps(t, &catVersions, 6)
+		return
+	}
+	t.Run("small model", func(t *testing.T) { testSwaps(t, &catVersions, swaps) })
+	t.Run("embedded model", func(t *testing.T) { testSwaps(t, &realVersions, swaps) })
+}
 
 func testSwaps(t *testing.T, v *versions, swaps int, args ...string) {
-	if n, err := strconv.Atoi(os.Getenv("SWAPS")); err == nil {
-		swaps = n
-	}
+	t.Helper()
 	dir := t.TempDir()
 	v.write(t, dir, 0)
 	p := serve(t, append([]string{"--model", dir, "--model-poll", "0", "--max-batch", "2"}, args...)...)

@@ -22,8 +22,9 @@ import (
 	"detections/infer/ort"
 )
 
-// checkTime is how long a model may take to load and run once where it is tried first.
-const checkTime = 2 * time.Minute
+// checkTime is how long a model may take to load and run once where it is tried first, at
+// low priority beside a hub that may have more to do than it can.
+const checkTime = 5 * time.Minute
 
 // childJob is what a process of its own does with a model: `model build` for one
 // provider. It can crash, hang or take all the memory, and the hub goes on.
