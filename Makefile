@@ -137,9 +137,11 @@ test-deploy: rootfs setup-test ## deploy real containers under load, break them,
 	@$(step) 'set-up: containers' $(setup)/packages.sh containers
 	@$(step) 'image' podman --runtime runc --cgroup-manager cgroupfs build -q --format docker --timestamp 0 -f deploy/image/Containerfile \
 		-t detections:test --build-context rootfs=bin/rootfs --build-arg VERSION='$(VERSION)' --build-arg REVISION='$(VERSION)' bin/rootfs
+	@$(step) 'a version that breaks' $(env) go build -trimpath -buildvcs=false -tags faults,nextschema -o bin/next/detections ./cmd/detections
 	@rm -f bin/image.tar
 	@podman save --quiet --format docker-archive -o bin/image.tar detections:test
 	@$(step) deploy $(env) --test env CHAOS=$(or $(CHAOS),10) CHAOS_CLIENTS=$(or $(CHAOS_CLIENTS),20) DETECTIONS_TEST_IMAGE='$(CURDIR)/bin/image.tar' \
+		DETECTIONS_TEST_NEXT='$(CURDIR)/bin/next/detections' \
 		go test -count=1 -v -tags deploy -timeout 60m -run '^TestDeploy' ./cmd/detections
 
 .PHONY: bench

@@ -92,31 +92,67 @@ counts() {
     END { printf "%d %d\n", all, bad }'
 }
 
-# errors_before remembers the rate of errors of the version that runs.
-errors_before() {
+# memory prints how many MB of memory the hub has.
+memory() { get "$URL/metrics" 2>/dev/null | awk '/^process_resident_memory_bytes / { printf "%d\n", $2 / 1048576 }'; }
+
+# picture_time prints the status of a detection in a small picture, and the milliseconds that it took.
+picture_time() {
+  picture | curl --silent --max-time 15 ${TOKEN_FILE:+"-H@$TOKEN_FILE"} --output /dev/null --write-out '%{http_code} %{time_total}\n' --data-binary @- "$URL/detect" 2>/dev/null |
+    awk '{ printf "%s %d\n", $1, $2 * 1000 }'
+}
+
+# measure_before remembers how the version that runs does: its rate of errors, its memory,
+# and the time of a picture.
+measure_before() {
   rate_before=0
   local all bad
   if read -r all bad < <(counts) && [[ ${all:-0} -gt 0 ]]; then
     rate_before=$(awk -v all="$all" -v bad="$bad" 'BEGIN { print bad / all }')
   fi
+  memory_before=$(memory)
+  read -r _ time_before < <(picture_time) || true
 }
+
+# ill sets what to what is wrong with the hub at this moment, and fails if nothing is.
+ill() {
+  local status took most now
+  what=''
+  get --output /dev/null "$URL/health" 2>/dev/null || { what='GET /health fails' && return; }
+  get --output /dev/null "$URL/readyz" 2>/dev/null || { what='it is not ready' && return; }
+  read -r status took < <(picture_time) || true
+  # 429 and 503: there is too much to do, or /readyz says so.
+  case ${status:-000} in
+    000 | 5*) [[ $status == 503 ]] || { what="a detection is answered with ${status:-nothing} after ${took:-0} ms" && return; } ;;
+  esac
+  most=$(larger $((MAX_SECONDS * 1000)) "$(times "$MAX_GROWTH" "${time_before:-0}")")
+  [[ ${took:-0} -le $most ]] || { what="a detection takes $took ms; at most $most are expected" && return; }
+  now=$(memory)
+  most=$MAX_MEMORY
+  [[ $most -gt 0 ]] || most=$(larger 1024 "$(times "$MAX_GROWTH" "${memory_before:-0}")")
+  [[ ${now:-0} -le $most ]] || { what="it has $now MB of memory; at most $most are expected" && return; }
+  return 1
+}
+
+times() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%d\n", a * b }'; }
+
+larger() { echo $(($1 > $2 ? $1 : $2)); }
 
 # observe watches the hub for OBSERVE seconds, and sets why if it must be rolled back.
 observe() {
-  local deadline=$((SECONDS + OBSERVE)) failed=0 all bad from_all from_bad rate since=$SECONDS
+  local deadline=$((SECONDS + OBSERVE)) failed=0 all bad from_all from_bad rate since=$SECONDS what
   read -r from_all from_bad < <(counts) || true
   while [[ $SECONDS -lt $deadline ]]; do
-    if get --output /dev/null "$URL/health" 2>/dev/null && get --output /dev/null "$URL/readyz" 2>/dev/null; then
+    if ! ill; then
       failed=0
     elif failed=$((failed + 1)) && [[ $failed -ge $MAX_FAILED ]]; then
-      why="$failed health checks in a row have failed"
+      why="$failed health checks in a row have failed: $what"
       say "$why"
       return 1
     fi
     if read -r all bad < <(counts) && [[ -n ${bad:-} ]]; then
       rate=$(awk -v n="$((all - ${from_all:-0}))" -v bad="$((bad - ${from_bad:-0}))" 'BEGIN { print (n >= 20 ? bad / n : 0) }')
       if awk -v r="$rate" -v most="$MAX_ERRORS" -v before="${rate_before:-0}" -v growth="$MAX_GROWTH" 'BEGIN { exit !(r > most && r > growth * before) }'; then
-        why="$rate of requests and sessions fail"
+        why="$(times 100 "$rate") % of requests and sessions fail"
         say "$why"
         return 1
       fi

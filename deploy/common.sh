@@ -29,14 +29,17 @@ configure() {
   # shellcheck source=/dev/null
   . "$file"
   : "${LISTEN:=127.0.0.1:8080}" "${DATA:=/var/lib/detections}" "${USER_ID:=10001:10001}" "${NAME:=detections}"
-  : "${GRACE:=30}" "${READY_TIMEOUT:=600}" "${HEALTH_TIMEOUT:=5}" "${OBSERVE:=60}" "${MAX_FAILED:=3}" "${MAX_ERRORS:=0.02}" "${MAX_GROWTH:=3}"
+  : "${GRACE:=30}" "${READY_TIMEOUT:=600}" "${HEALTH_TIMEOUT:=5}" "${OBSERVE:=60}" "${MAX_FAILED:=3}" "${MAX_ERRORS:=0.02}" "${MAX_GROWTH:=3}" "${MAX_SECONDS:=2}" "${MAX_MEMORY:=0}"
   : "${MIN_DISK:=2000}" "${STATE:=$here}" "${ENV_FILE:=}" "${REQUIRED:=}" "${ENGINE:=}" "${ENGINE_ARGS:=}" "${RUN_ARGS:=}"
   : "${CI_RESULT:=}" "${SCAN_RESULT:=}" "${NOTIFY_COMMAND:=}" "${NOTIFY_URL:=}"
   [[ -n ${IMAGE:-} ]] || fail "$E_USAGE" "IMAGE is not set in $file"
   [[ $LISTEN =~ :[0-9]+$ ]] || fail "$E_USAGE" "LISTEN: expected address:port, found \"$LISTEN\" in $file"
   local name
-  for name in GRACE READY_TIMEOUT HEALTH_TIMEOUT OBSERVE MAX_FAILED MIN_DISK; do
+  for name in GRACE READY_TIMEOUT HEALTH_TIMEOUT OBSERVE MAX_FAILED MAX_SECONDS MAX_MEMORY MIN_DISK; do
     [[ ${!name} =~ ^[0-9]+$ ]] || fail "$E_USAGE" "$name: expected a whole number, found \"${!name}\" in $file"
+  done
+  for name in MAX_ERRORS MAX_GROWTH; do
+    [[ ${!name} =~ ^[0-9]+(\.[0-9]+)?$ ]] || fail "$E_USAGE" "$name: expected a number, found \"${!name}\" in $file"
   done
   if [[ -z $ENGINE ]]; then
     ENGINE=$(command -v docker || command -v podman) || fail "$E_USAGE" "neither docker nor podman is installed"
