@@ -150,7 +150,7 @@ observe() {
       return 1
     fi
     if read -r all bad < <(counts) && [[ -n ${bad:-} ]]; then
-      rate=$(awk -v n="$((all - ${from_all:-0}))" -v bad="$((bad - ${from_bad:-0}))" 'BEGIN { print (n >= 20 ? bad / n : 0) }')
+      rate=$(awk -v n="$((all - ${from_all:-0}))" -v bad="$((bad - ${from_bad:-0}))" 'BEGIN { print (n >= 20 && bad >= 3 ? bad / n : 0) }')
       if awk -v r="$rate" -v most="$MAX_ERRORS" -v before="${rate_before:-0}" -v growth="$MAX_GROWTH" 'BEGIN { exit !(r > most && r > growth * before) }'; then
         why="$(times 100 "$rate") % of requests and sessions fail"
         say "$why"
