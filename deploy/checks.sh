@@ -20,11 +20,11 @@ before_deployment() {
   check 'environment variables' "$([[ ${#missing[@]} -eq 0 ]] && echo 0 || echo 1)" "${missing[*]:+not set in ENV_FILE: ${missing[*]}}" || bad=1
   file=$(setting DETECTIONS_CLASSES)
   if [[ -n $file ]]; then
-    # It is named as the container sees it, where DATA is /data.
-    file=${file/#\/data\//$DATA/}
+    file=$(on_host "$file")
     check 'classes.json' "$(jq -e . "$file" >/dev/null 2>&1 && echo 0 || echo 1)" "$file" || bad=1
   fi
   reachable 'Loader' "$(setting DETECTIONS_LOADER_URL)" || bad=1
+  model_in_loader || bad=1
   reachable 'Annotations service' "$(setting DETECTIONS_ANNOTATIONS_URL)" || bad=1
   value=$(df --output=avail -m "$DATA" 2>/dev/null | tail -n 1)
   check 'disk' "$([[ ${value:-0} -ge $MIN_DISK ]] && echo 0 || echo 1)" "${value:-0} MB free under $DATA, at least $MIN_DISK are needed" || bad=1
@@ -36,6 +36,25 @@ before_deployment() {
 
 # setting NAME is what ENV_FILE says of a variable.
 setting() { [[ -z $ENV_FILE ]] || sed -n "s/^$1=//p" "$ENV_FILE" 2>/dev/null | tail -n 1; }
+
+# on_host FILE: settings name files as the container sees them, where DATA is /data.
+on_host() { echo "${1/#\/data\//$DATA/}"; }
+
+# model_in_loader: it would give the model that ENV_FILE names.
+model_in_loader() {
+  local url name path token answer
+  url=$(setting DETECTIONS_LOADER_URL) name=$(setting DETECTIONS_MODEL) path=$(setting DETECTIONS_LOADER_PATH)
+  [[ -n $url ]] || return 0
+  path=${path:-/models/\{name\}}
+  url=${url%/}${path//'{name}'/$name}
+  token=$(setting DETECTIONS_LOADER_TOKEN)
+  [[ -n $token || -z $(setting DETECTIONS_LOADER_TOKEN_FILE) ]] || token=$(cat "$(on_host "$(setting DETECTIONS_LOADER_TOKEN_FILE)")")
+  # The header is enough; one that knows no ranges would send all of it.
+  answer=$(curl --silent --max-time "$HEALTH_TIMEOUT" --range 0-0 --location --dump-header - --output /dev/null \
+    --config <([[ -z $token ]] || printf 'header = "Authorization: Bearer %s"\n' "$token") "$url" 2>/dev/null |
+    tr -d '\r' | awk '/^HTTP\// { status = $2 } END { print status }')
+  check 'model in the Loader' "$([[ $answer == 20[06] ]] && echo 0 || echo 1)" "$url: ${answer:-no answer}"
+}
 
 # check_results NAME FILE TAG LINE…: the file is whole, and has the lines.
 check_results() {

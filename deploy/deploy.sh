@@ -46,7 +46,8 @@ sum_up() { printf '  %s\n' "${report[@]}" >&2; }
 try_out() {
   local tag=$1 container=$NAME-try url='' n status=0
   engine rm --force --volumes "$container" >/dev/null 2>&1 || true # of an interrupted deployment
-  launch "$container" "$tag" --env DETECTIONS_LISTEN=127.0.0.1:0 --env DETECTIONS_DATA=/tmp/try \
+  # Files that settings name in the data directory are there, to read.
+  launch "$container" "$tag" --volume "$DATA:/data:ro" --env DETECTIONS_LISTEN=127.0.0.1:0 --env DETECTIONS_DATA=/tmp/try \
     --env DETECTIONS_ANNOTATIONS_URL= --env DETECTIONS_LOG_FORMAT=json -- --store memory || return 1
   for ((n = 0; n < 100 && ${#url} == 0; n++)); do
     url=$(engine logs "$container" 2>&1 | jq -Rr 'fromjson? | select(.msg == "serving") | .url' | head -n 1)

@@ -45,3 +45,38 @@ func readText(t *testing.T, path string) string {
 	}
 	return string(b)
 }
+
+// TestOldServiceNamesTestsThatExist: what docs/old-service.md says is checked by a test is.
+func TestOldServiceNamesTestsThatExist(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("*_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var code strings.Builder
+	for _, f := range files {
+		code.WriteString(readText(t, f))
+	}
+	rows := 0
+	for line := range strings.Lines(readText(t, filepath.Join(docs, "old-service.md"))) {
+		if !strings.HasPrefix(line, "| ") || strings.HasPrefix(line, "| known") {
+			continue
+		}
+		rows++
+		tests := regexp.MustCompile("`(Test\\w+)(?:/([^`]+))?`").FindAllStringSubmatch(line, -1)
+		if len(tests) == 0 {
+			t.Errorf("no test: %s", line)
+		}
+		for _, m := range tests {
+			if !strings.Contains(code.String(), "func "+m[1]+"(t *testing.T)") {
+				t.Errorf("there is no %s", m[1])
+			}
+			if m[2] != "" && !strings.Contains(code.String(), `{"`+m[2]+`", (*old`) {
+				t.Errorf("%s has no %q", m[1], m[2])
+			}
+		}
+	}
+	if rows != 17 {
+		t.Errorf("%d rows", rows)
+	}
+}
