@@ -169,6 +169,11 @@ docs-scheduling: setup ## draw the distribution of latencies in docs/ anew
 docs-page: build setup-test ## take the picture of the page in docs/ anew
 	@$(step) docs-page $(env) --test env DETECTIONS_BINARY='$(CURDIR)/bin/detections' node web/page/test/picture.mjs '$(CURDIR)/docs/page.jpg'
 
+.PHONY: docs-dashboard
+docs-dashboard: build setup-test ## draw the dashboard of a hub under load in docs/ anew
+	@$(step) 'set-up: monitoring' $(setup)/packages.sh monitoring
+	@$(step) docs-dashboard $(env) --test docs/dashboard.sh
+
 .PHONY: lint
 lint: setup-test ## golangci-lint, shellcheck, the page's types, and whether go fix and go mod tidy have something to change
 	@$(step) golangci-lint $(env) $(lint)
