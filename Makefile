@@ -57,6 +57,11 @@ image: rootfs ## build the image of the hub (IMAGE=name:tag, ENGINE=docker or po
 	@$(step) image $(ENGINE) build -q -f deploy/image/Containerfile -t '$(IMAGE)' --build-context rootfs=bin/rootfs \
 		--build-arg VERSION='$(VERSION)' --build-arg REVISION='$(shell git rev-parse HEAD 2>/dev/null)' $(IMAGE_ARGS) bin/rootfs
 
+.PHONY: image-twice
+image-twice: build ## build the image twice, in different places, and see that both are the same
+	@$(setup)/packages.sh containers
+	@$(step) 'image, twice' deploy/image/twice.sh
+
 .PHONY: run
 run: build ## build it and serve on 127.0.0.1:8080 (DATA=folder, RUN_ARGS='more flags')
 	bin/detections serve --listen 127.0.0.1:8080 --data '$(DATA)' $(RUN_ARGS)
@@ -143,6 +148,13 @@ test-deploy: rootfs setup-test ## deploy real containers under load, break them,
 	@$(step) deploy $(env) --test env CHAOS=$(or $(CHAOS),10) CHAOS_CLIENTS=$(or $(CHAOS_CLIENTS),20) DETECTIONS_TEST_IMAGE='$(CURDIR)/bin/image.tar' \
 		DETECTIONS_TEST_NEXT='$(CURDIR)/bin/next/detections' \
 		go test -count=1 -v -tags deploy -timeout 60m -run '^TestDeploy' ./cmd/detections
+
+.PHONY: check-deploy
+check-deploy: setup-test ## check files of the deployment that are not run here: alert rules, manifests, compose
+	@$(setup)/packages.sh monitoring
+	@$(step) 'alert rules' bash -c 'promtool check rules deploy/monitoring/alerts.yml && \
+		promtool test rules deploy/monitoring/alerts_test.yml && promtool check config --syntax-only deploy/monitoring/prometheus.yml'
+	@$(step) 'manifests and compose' $(env) go run -C .ci/manifests . $(CURDIR)/deploy/kubernetes/detections.yaml $(CURDIR)/deploy/compose/compose.yaml
 
 .PHONY: bench
 bench: build setup-test ## measure the program, and print a table

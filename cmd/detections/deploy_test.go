@@ -200,8 +200,15 @@ func TestDeployImage(t *testing.T) {
 			t.Errorf("the bill of materials has %s %q, %v", name, has[name], err)
 		}
 	}
-	version := h.must(nil, "run", "--rm", "--no-healthcheck", "--network", "none", "--read-only", "--ulimit", "nofile=4096:4096", "--ulimit", "nproc=4096:4096", h.image+":v1", "version")
+	limits := []string{"--no-healthcheck", "--ulimit", "nofile=4096:4096", "--ulimit", "nproc=4096:4096", "--read-only"}
+	version := h.must(nil, append(append([]string{"run", "--rm", "--network", "none"}, limits...), h.image+":v1", "version")...)
 	if !regexp.MustCompile(`^detections \S+`).MatchString(version) {
 		t.Errorf("it says %q", version)
 	}
+	// By itself, as compose runs it: a new volume is its user's, and its health check finds it.
+	h.must(nil, append(append([]string{"run", "--detach", "--name", "alone", "--network", "host", "--tmpfs", "/tmp", "--volume", "data:/data", "--env", "DETECTIONS_LISTEN=" + strings.TrimPrefix(h.url, "http://")}, limits...), h.image+":v1")...)
+	eventually(t, "the health check", func() bool {
+		check := exec.Command(h.engine[0], append(h.engine[1:], "exec", "alone", "/detections", "health")...)
+		return check.Run() == nil
+	})
 }
