@@ -137,17 +137,25 @@ asan: setup-test ## test the C code, and mutated inputs in it, under the address
 test-power: build setup-test ## cut the power of a file system in a loop device; needs root
 	@$(step) power $(env) --test env CHAOS=$(or $(CHAOS),10) go test -count=1 -v -tags power -run PowerLoss ./cmd/detections
 
-.PHONY: test-deploy
-test-deploy: rootfs setup-test ## deploy real containers under load, break them, roll back: CHAOS=10 times; needs root
+.PHONY: setup-deploy
+setup-deploy: rootfs setup-test
 	@$(step) 'set-up: containers' $(setup)/packages.sh containers
 	@$(step) 'image' podman --runtime runc --cgroup-manager cgroupfs build -q --format docker --timestamp 0 -f deploy/image/Containerfile \
 		-t detections:test --build-context rootfs=bin/rootfs --build-arg VERSION='$(VERSION)' --build-arg REVISION='$(VERSION)' bin/rootfs
 	@$(step) 'a version that breaks' $(env) go build -trimpath -buildvcs=false -tags faults,nextschema -o bin/next/detections ./cmd/detections
 	@rm -f bin/image.tar
 	@podman save --quiet --format docker-archive -o bin/image.tar detections:test
-	@$(step) deploy $(env) --test env CHAOS=$(or $(CHAOS),10) CHAOS_CLIENTS=$(or $(CHAOS_CLIENTS),20) DETECTIONS_TEST_IMAGE='$(CURDIR)/bin/image.tar' \
-		DETECTIONS_TEST_NEXT='$(CURDIR)/bin/next/detections' \
-		go test -count=1 -v -tags deploy -timeout 60m -run '^TestDeploy' ./cmd/detections
+
+deploy_env = DETECTIONS_TEST_IMAGE='$(CURDIR)/bin/image.tar' DETECTIONS_TEST_NEXT='$(CURDIR)/bin/next/detections'
+
+.PHONY: test-deploy
+test-deploy: setup-deploy check-deploy ## deploy real containers under load, break them, roll back: CHAOS=10 times; needs root
+	@$(step) deploy $(env) --test env CHAOS=$(or $(CHAOS),10) CHAOS_CLIENTS=$(or $(CHAOS_CLIENTS),20) $(deploy_env) \
+		go test -count=1 -v -tags deploy -timeout 90m -run '^TestDeploy' ./cmd/detections
+
+.PHONY: docs-deployment
+docs-deployment: setup-deploy ## run the commands of docs/deployment.md anew and record what they print; needs root
+	@$(step) docs-deployment $(env) --test env $(deploy_env) go test -count=1 -v -tags deploy -timeout 20m -run RecordDeployments ./cmd/detections
 
 .PHONY: check-deploy
 check-deploy: setup-test ## check files of the deployment that are not run here: alert rules, manifests, compose

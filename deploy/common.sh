@@ -48,7 +48,12 @@ configure() {
   for name in curl jq; do
     command -v $name >/dev/null || fail "$E_USAGE" "$name is not installed"
   done
-  mkdir -p "$STATE" || fail "$E_USAGE" "STATE: $STATE cannot be made"
+  for name in ENV_FILE TOKEN_FILE; do
+    [[ -z ${!name:-} || -r ${!name} ]] || fail "$E_USAGE" "$name: ${!name} cannot be read"
+  done
+  [[ -d $DATA ]] || fail "$E_USAGE" "DATA: there is no folder $DATA; make it, for user $USER_ID"
+  mkdir -p "$STATE" 2>/dev/null || true
+  [[ -w $STATE ]] || fail "$E_USAGE" "STATE: $STATE cannot be written to"
   local host=${LISTEN%:*}
   [[ -n $host && $host != 0.0.0.0 && $host != '[::]' ]] || host=127.0.0.1
   URL=http://$host:${LISTEN##*:}

@@ -3,7 +3,10 @@
 package main_test
 
 import (
+	"bufio"
 	"encoding/json"
+	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -50,33 +53,58 @@ func TestDeployUnderLoad(t *testing.T) {
 	}
 }
 
-// TestDeployInterruptedAnywhere kills deploy.sh at random moments: the same command again
-// repairs.
+// TestDeployInterruptedAnywhere kills deploy.sh in every step, at its beginning and a moment
+// later: the same command again repairs.
 func TestDeployInterruptedAnywhere(t *testing.T) {
 	h := newHost(t)
 	h.release("v1")
 	h.release("v2")
 	h.script("start-services.sh", "v1").check(t, "start", 0)
 	health := newProbe(h.url)
-	tags := []string{"v2", "v1"}
-	for i := range rounds(t, 6) {
-		tag := tags[i%2]
-		cmd := exec.Command(filepath.Join(repository, "deploy", "deploy.sh"), tag)
-		cmd.Env = h.environ()
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(time.Duration(300+700*i) * time.Millisecond)
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		// The lock is free once what the script had started has ended too.
-		eventually(t, "the lock", func() bool { return h.script("deploy.sh", tag).status != 3 })
-		if h.runs() != tag {
-			t.Fatalf("round %d: %q runs, not %s", i, h.runs(), tag)
+	steps := []string{"", "deploy.sh: checks ", "deploy.sh: pull ", "deploy.sh: try ", "deploy.sh: replace ", "deploy.sh: verify "}
+	tags := []string{"v1", "v2"}
+	round := 0
+	for _, later := range []time.Duration{0, 400 * time.Millisecond} {
+		for _, step := range steps {
+			round++
+			tag := tags[round%2]
+			h.killAfter(step, later, tag)
+			// The lock is free once what the script had started has ended too.
+			eventually(t, "the lock", func() bool { return h.script("deploy.sh", tag).status != 3 })
+			if h.runs() != tag {
+				t.Fatalf("killed %v after %q: %q runs, not %s", later, step, h.runs(), tag)
+			}
 		}
 	}
+	h.killAfter("", 700*time.Millisecond, "--rollback")
+	eventually(t, "the lock", func() bool { return h.script("deploy.sh", "--rollback").status != 3 })
+	if h.runs() != h.previous() {
+		t.Errorf("%q runs, not %q", h.runs(), h.previous())
+	}
 	health.end(t)
-	t.Log(health)
+	t.Logf("killed %d times: %v", round+1, health)
+}
+
+// killAfter runs deploy.sh, and kills it some time after it has said that a step is over; after
+// nothing: after its start.
+func (h *host) killAfter(step string, later time.Duration, args ...string) {
+	h.t.Helper()
+	cmd := exec.Command(filepath.Join(repository, "deploy", "deploy.sh"), args...)
+	cmd.Env = h.environ()
+	errs, err := cmd.StderrPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	lines := bufio.NewScanner(errs)
+	for step != "" && lines.Scan() && !strings.HasPrefix(lines.Text(), step) {
+	}
+	time.Sleep(later)
+	_ = cmd.Process.Kill()
+	errs.Close() // what it had started may have it open still
+	_ = cmd.Wait()
 }
 
 // TestDeployStopAndStartByHand, as with the old scripts.
@@ -126,13 +154,25 @@ func TestDeploySaysWhatIsWrong(t *testing.T) {
 		"a bad LISTEN":       {"health-check.sh", nil, []string{"LISTEN=here"}, 2, "LISTEN: expected address:port"},
 		"no engine":          {"stop-services.sh", nil, []string{"ENGINE=nothing"}, 2, "there is no nothing"},
 		"registry down":      {"pull-images.sh", []string{"v2"}, []string{"IMAGE=127.0.0.1:1/detections"}, 1, "cannot be had"},
+		"no registry at all": {"deploy.sh", []string{"v2"}, []string{"IMAGE=127.0.0.1:1/detections"}, 4, "cannot be had"},
+		"a missing ENV_FILE": {"deploy.sh", []string{"v1"}, []string{"ENV_FILE=/nowhere"}, 2, "ENV_FILE: /nowhere cannot be read"},
+		"no data directory":  {"start-services.sh", []string{"v1"}, []string{"DATA=/nowhere"}, 2, "DATA: there is no folder /nowhere"},
+		"a bad number":       {"deploy.sh", []string{"v1"}, []string{"MAX_ERRORS=few"}, 2, `MAX_ERRORS: expected a number, found "few"`},
+		"no IMAGE":           {"deploy.sh", []string{"v1"}, []string{"IMAGE="}, 2, "IMAGE is not set"},
 	} {
 		h.configure(c.conf...)
 		h.script(c.script, c.args...).check(t, name, c.status, c.says)
 	}
 	h.configure()
 	h.write("state/.deploy-previous-tag", "no tag at all\n")
-	h.script("deploy.sh", "--rollback").check(t, "an unreadable tag", 2, "there is no tag in")
+	h.script("deploy.sh", "--rollback").check(t, "a tag that is none", 2, "there is no tag in")
+	if err := os.Remove(h.path("state/.deploy-previous-tag")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(h.path("state/.deploy-previous-tag"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	h.script("deploy.sh", "--rollback").check(t, "an unreadable tag", 2, "cannot be read")
 	lock := exec.Command("flock", h.path("state/.deploy-lock"), "sleep", "60")
 	if err := lock.Start(); err != nil {
 		t.Fatal(err)
@@ -144,6 +184,23 @@ func TestDeploySaysWhatIsWrong(t *testing.T) {
 	if h.runs() != "v1" {
 		t.Errorf("%q runs", h.runs())
 	}
+}
+
+// TestDeployToATakenPort: who has it keeps it, and nothing of ours stays behind.
+func TestDeployToATakenPort(t *testing.T) {
+	h := newHost(t)
+	h.release("v1")
+	other, err := net.Listen("tcp", strings.TrimPrefix(h.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.script("deploy.sh", "v1").check(t, "deploy", 4, "port                         FAILED", "nothing was changed")
+	h.script("start-services.sh", "v1").check(t, "start", 1, "address already in use", "v1 does not start; its log is in")
+	other.Close()
+	if all := h.must(nil, "ps", "--all", "--format", "{{.Names}} {{.Status}}"); all != "" {
+		t.Errorf("left behind: %s", all)
+	}
+	h.script("deploy.sh", "v1").check(t, "a first deployment", 0, "port                         ok", "observe   ok")
 }
 
 // TestDeployChecksResults: what CI and the scan of an image leave is checked line by line.
