@@ -164,6 +164,11 @@ check-deploy: setup-test ## check files of the deployment that are not run here:
 		promtool test rules deploy/monitoring/alerts_test.yml && promtool check config --syntax-only deploy/monitoring/prometheus.yml'
 	@$(step) 'manifests and compose' $(env) go run -C .ci/manifests . $(CURDIR)/deploy/kubernetes/detections.yaml $(CURDIR)/deploy/compose/compose.yaml
 
+.PHONY: check-arm64
+check-arm64: setup ## compile for arm64 what needs no cgo
+	@$(step) 'arm64, without cgo' $(env) bash -euo pipefail -c \
+		'export GOARCH=arm64 CGO_ENABLED=0; packages=$$(go list ./... | grep -v -e "^detections$$" $(cgo_packages)); go build $$packages'
+
 .PHONY: bench
 bench: build setup-test ## measure the program, and print a table
 	@$(step) bench $(env) --test go run ./cmd/detections-bench

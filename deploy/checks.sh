@@ -28,14 +28,12 @@ before_deployment() {
   reachable 'Annotations service' "$(setting DETECTIONS_ANNOTATIONS_URL)" || bad=1
   value=$(df --output=avail -m "$DATA" 2>/dev/null | tail -n 1)
   check 'disk' "$([[ ${value:-0} -ge $MIN_DISK ]] && echo 0 || echo 1)" "${value:-0} MB free under $DATA, at least $MIN_DISK are needed" || bad=1
+  local host=${URL#http://}
   if [[ -z $(running) ]]; then
-    check 'port' "$(exec 2>/dev/null 7<>"/dev/tcp/${URL#http://}" && echo 1 || echo 0)" "$LISTEN" || bad=1
-  fi 2>/dev/null
+    check 'port' "$(exec 2>/dev/null 7<>"/dev/tcp/${host%:*}/${host##*:}" && echo 1 || echo 0)" "$LISTEN" || bad=1
+  fi
   return "$bad"
 }
-
-# setting NAME is what ENV_FILE says of a variable.
-setting() { [[ -z $ENV_FILE ]] || sed -n "s/^$1=//p" "$ENV_FILE" 2>/dev/null | tail -n 1; }
 
 # on_host FILE: settings name files as the container sees them, where DATA is /data.
 on_host() { echo "${1/#\/data\//$DATA/}"; }
@@ -128,7 +126,7 @@ measure_before() {
   if read -r all bad < <(counts) && [[ ${all:-0} -gt 0 ]]; then
     rate_before=$(awk -v all="$all" -v bad="$bad" 'BEGIN { print bad / all }')
   fi
-  memory_before=$(memory)
+  memory_before=$(memory) || memory_before=0
   read -r _ time_before < <(picture_time) || true
 }
 

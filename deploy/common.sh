@@ -31,11 +31,11 @@ configure() {
   : "${LISTEN:=127.0.0.1:8080}" "${DATA:=/var/lib/detections}" "${USER_ID:=10001:10001}" "${NAME:=detections}"
   : "${GRACE:=30}" "${READY_TIMEOUT:=600}" "${HEALTH_TIMEOUT:=5}" "${OBSERVE:=60}" "${MAX_FAILED:=3}" "${MAX_ERRORS:=0.02}" "${MAX_GROWTH:=3}" "${MAX_SECONDS:=2}" "${MAX_MEMORY:=0}"
   : "${MIN_DISK:=2000}" "${STATE:=$here}" "${ENV_FILE:=}" "${REQUIRED:=}" "${ENGINE:=}" "${ENGINE_ARGS:=}" "${RUN_ARGS:=}"
-  : "${CI_RESULT:=}" "${SCAN_RESULT:=}" "${NOTIFY_COMMAND:=}" "${NOTIFY_URL:=}"
+  : "${CI_RESULT:=}" "${SCAN_RESULT:=}" "${NOTIFY_COMMAND:=}" "${NOTIFY_URL:=}" "${PREBUILD:=0}"
   [[ -n ${IMAGE:-} ]] || fail "$E_USAGE" "IMAGE is not set in $file"
   [[ $LISTEN =~ :[0-9]+$ ]] || fail "$E_USAGE" "LISTEN: expected address:port, found \"$LISTEN\" in $file"
   local name
-  for name in GRACE READY_TIMEOUT HEALTH_TIMEOUT OBSERVE MAX_FAILED MAX_SECONDS MAX_MEMORY MIN_DISK; do
+  for name in GRACE READY_TIMEOUT HEALTH_TIMEOUT OBSERVE MAX_FAILED MAX_SECONDS MAX_MEMORY MIN_DISK PREBUILD; do
     [[ ${!name} =~ ^[0-9]+$ ]] || fail "$E_USAGE" "$name: expected a whole number, found \"${!name}\" in $file"
   done
   for name in MAX_ERRORS MAX_GROWTH; do
@@ -60,6 +60,9 @@ configure() {
   previous_file=$STATE/.deploy-previous-tag
   current_file=$STATE/.deploy-current-tag
 }
+
+# setting NAME is what ENV_FILE says of a variable.
+setting() { [[ -z $ENV_FILE ]] || sed -n "s/^$1=//p" "$ENV_FILE" 2>/dev/null | tail -n 1; }
 
 # remember FILE TAG writes a tag, whole or not at all.
 remember() {

@@ -113,6 +113,8 @@ func TestDeployStopAndStartByHand(t *testing.T) {
 	h.release("v1")
 	h.script("health-check.sh").check(t, "nothing runs", 1, "not healthy")
 	h.script("pull-images.sh", "v1").check(t, "pull", 0, "v1 is here")
+	h.configure("PREBUILD=1")
+	h.script("pull-images.sh", "v1").check(t, "pull, and build", 0, "v1 is here", "cpu")
 	h.script("start-services.sh", "v1").check(t, "start", 0, "ENABLED", "v1 is ready")
 	h.script("start-services.sh", "v1").check(t, "start again", 0, "runs already")
 	h.script("health-check.sh", "--wait", "10").check(t, "health", 0, "healthy: nanodet-g-416")

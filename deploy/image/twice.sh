@@ -2,7 +2,8 @@
 # usage: deploy/image/twice.sh [--help]
 #
 # Builds the image twice, the second time from a copy of what is committed in another folder
-# with nothing cached of Go, and says whether both are the same, to the last bit. Takes podman.
+# with nothing cached of Go, and says whether both are the same, to the last bit. Takes podman; in
+# the format of OCI, since that of docker has the random name of the container it was built in.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=deploy/setup/lib.sh
@@ -19,7 +20,7 @@ build() {
   mkdir -p "$1"
   git -C "$root" archive HEAD | tar -x -C "$1"
   make -s -C "$1" rootfs VERSION=twice >&2
-  "${engine[@]}" build -q --no-cache --format docker --timestamp 0 -f "$1/deploy/image/Containerfile" -t "$2" \
+  "${engine[@]}" build -q --no-cache --layers=false --format oci --timestamp 0 -f "$1/deploy/image/Containerfile" -t "$2" \
     --build-context rootfs="$1/bin/rootfs" --build-arg VERSION=twice --build-arg REVISION=twice "$1/bin/rootfs" >&2
   sha256sum "$1/bin/rootfs/root/detections" >&2
   "${engine[@]}" image inspect --format '{{.Id}}' "$2"
