@@ -46,7 +46,7 @@ func TestRecordDeployments(t *testing.T) {
 			commands++
 			out.WriteString(line)
 			// Each in the image of a terminal: what is said on both streams, in order.
-			cmd := exec.Command("bash", "-c", command+" 2>&1; status=$?; [[ $status -eq 0 ]] || echo \"(exit status $status)\"")
+			cmd := exec.Command("bash", "-c", strings.TrimSpace(command)+" 2>&1; status=$?; [[ $status -eq 0 ]] || echo \"(exit status $status)\"")
 			cmd.Dir, cmd.Env = repository, h.environ()
 			said, err := cmd.Output()
 			if err != nil {

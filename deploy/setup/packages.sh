@@ -26,7 +26,7 @@ declare -A groups=(
   [go]='golang-go=go'
   [sbom]='jq=jq'
   [monitoring]='prometheus=prometheus'
-  [containers]='podman=podman runc=runc docker-registry=docker-registry jq=jq curl=curl'
+  [containers]='podman=podman runc=runc docker-registry=docker-registry jq=jq curl=curl caddy=caddy'
   [test]='
     chromium=chromium fonts-dejavu-core=/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
     ffmpeg=ffmpeg shellcheck=shellcheck jq=jq python3=python3
