@@ -78,14 +78,17 @@ reachable() {
 
 # works URL: what a client needs.
 works() {
-  local url=$1 bad=0 answer
+  local url=$1 bad=0 answer n
   check 'GET /health' "$(get --output /dev/null "$url/health" 2>/dev/null && echo 0 || echo 1)" || bad=1
   answer=$(picture | curl --silent --max-time 30 ${TOKEN_FILE:+"-H@$TOKEN_FILE"} --data-binary @- "$url/detect" 2>/dev/null)
   check 'a detection' "$(jq -e '.width == 64 and .height == 64 and (.detections | type == "array") and (.model | length > 0)' <<<"$answer" >/dev/null 2>&1 && echo 0 || echo 1)" \
     "$(jq -r '.detail // .model // empty' <<<"$answer" 2>/dev/null)" || bad=1
   check 'ENABLED after it' "$([[ $(get "$url/health" 2>/dev/null | jq -r .aiAvailability) == ENABLED ]] && echo 0 || echo 1)" || bad=1
-  # A stream has no end: a header of it is enough.
-  answer=$(curl --silent --max-time 1 ${TOKEN_FILE:+"-H@$TOKEN_FILE"} --dump-header - --output /dev/null "$url/detect/stream" 2>/dev/null || true)
+  # A stream has no end: a header of it is enough, and that comes soon, or the machine is busy.
+  for ((n = 1; n <= HEALTH_TIMEOUT; n *= 2)); do
+    answer=$(curl --silent --max-time "$n" ${TOKEN_FILE:+"-H@$TOKEN_FILE"} --dump-header - --output /dev/null "$url/detect/stream" 2>/dev/null || true)
+    [[ -z $answer ]] || break
+  done
   check 'GET /detect/stream' "$(grep -qi '^content-type: text/event-stream' <<<"$answer" && echo 0 || echo 1)" || bad=1
   return "$bad"
 }

@@ -35,7 +35,7 @@ type broken struct {
 }
 
 func (b *broken) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	works, later := strings.HasPrefix(r.URL.Path, "/detect"), time.Since(b.begun) > 10*time.Second
+	works, later := r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, "/detect"), time.Since(b.begun) > 10*time.Second
 	switch {
 	case b.fault == "answers-500" && works,
 		b.fault == "answers-500-later" && works && later,
