@@ -195,5 +195,16 @@ evidence() {
   get "$URL/metrics" >"$folder/metrics" 2>/dev/null || true
   get "$URL/health" >"$folder/health.json" 2>/dev/null || true
   get "$URL/v1/sessions" >"$folder/sessions.json" 2>/dev/null || true
+  # The configuration: of settings the names only, since values may be secret.
+  sed '/^ *NOTIFY_/d' "$CONF_FILE" >"$folder/deploy.conf"
+  [[ -z $ENV_FILE ]] || sed -n 's/^\([A-Z_]*\)=.*/\1/p' "$ENV_FILE" >"$folder/settings"
+  {
+    engine --version
+    engine exec "$container" /detections version || true # it may have ended
+    uname -a
+    nproc
+    free -m
+    df -m "$DATA"
+  } >"$folder/versions" 2>&1
   say "evidence is in $folder"
 }

@@ -25,6 +25,7 @@ usage() { awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0"; }
 # configure reads deploy.conf and checks it.
 configure() {
   local file=${DETECTIONS_DEPLOY_CONF:-$here/deploy.conf}
+  CONF_FILE=$file
   [[ -r $file ]] || fail "$E_USAGE" "there is no $file; copy deploy.conf.example and set IMAGE"
   # shellcheck source=/dev/null
   . "$file"

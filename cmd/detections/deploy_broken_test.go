@@ -83,7 +83,7 @@ func TestDeployOfAVersionThatBreaksLater(t *testing.T) {
 		if h.runs() != "v1" {
 			t.Fatalf("%s: %q runs", fault, h.runs())
 		}
-		for _, file := range []string{"log", "metrics", "health.json", "sessions.json", "container.json"} {
+		for _, file := range []string{"log", "metrics", "health.json", "sessions.json", "container.json", "versions", "deploy.conf"} {
 			if kept, _ := filepath.Glob(h.path("state/evidence/*-" + fault + "-*/" + file)); len(kept) == 0 {
 				t.Errorf("%s: no %s was kept", fault, file)
 			}
