@@ -142,7 +142,7 @@ setup-deploy: rootfs setup-test
 	@$(step) 'set-up: containers' $(setup)/packages.sh containers
 	@$(step) 'image' podman --runtime runc --cgroup-manager cgroupfs build -q --format docker --timestamp 0 -f deploy/image/Containerfile \
 		-t detections:test --build-context rootfs=bin/rootfs --build-arg VERSION='$(VERSION)' --build-arg REVISION='$(VERSION)' bin/rootfs
-	@$(step) 'a version that breaks' $(env) go build -trimpath -buildvcs=false -tags faults,nextschema -o bin/next/detections ./cmd/detections
+	@$(step) 'a version that breaks' $(env) go build -trimpath -buildvcs=false -tags faults,nextschema -ldflags '-X main.version=$(VERSION)-next' -o bin/next/detections ./cmd/detections
 	@rm -f bin/image.tar
 	@podman save --quiet --format docker-archive -o bin/image.tar detections:test
 
