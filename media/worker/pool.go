@@ -66,7 +66,8 @@ type Pool struct {
 	active map[*decoder]struct{} // guarded by mu; nil once closed
 }
 
-// Count is how many processes decode, and how many wait for a job.
+// Count is how many processes decode, and how many wait for a job, beside the one that the
+// spawner holds.
 func (p *Pool) Count() (working, waiting int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
