@@ -173,7 +173,7 @@ func (ws *watchers) socket(ctx context.Context, w *watcher) error {
 	if err != nil {
 		return err
 	}
-	defer c.CloseNow()
+	defer c.CloseNow() //nolint:errcheck // nothing more is read
 	c.SetReadLimit(1 << 20)
 	ask := wire.EncodeClient(&wire.Watch{Session: w.session, Epoch: w.epoch, Offset: w.offset})
 	if err := c.Write(ctx, websocket.MessageText, ask); err != nil {
