@@ -57,6 +57,11 @@ image: rootfs ## build the image of the hub (IMAGE=name:tag, ENGINE=docker or po
 	@$(step) image $(ENGINE) build -q -f deploy/image/Containerfile -t '$(IMAGE)' --build-context rootfs=bin/rootfs \
 		--build-arg VERSION='$(VERSION)' --build-arg REVISION='$(shell git rev-parse HEAD 2>/dev/null)' $(IMAGE_ARGS) bin/rootfs
 
+.PHONY: image-twice
+image-twice: build ## build the image twice, in different places, and see that both are the same
+	@$(setup)/packages.sh containers
+	@$(step) 'image, twice' deploy/image/twice.sh
+
 .PHONY: run
 run: build ## build it and serve on 127.0.0.1:8080 (DATA=folder, RUN_ARGS='more flags')
 	bin/detections serve --listen 127.0.0.1:8080 --data '$(DATA)' $(RUN_ARGS)
@@ -132,15 +137,37 @@ asan: setup-test ## test the C code, and mutated inputs in it, under the address
 test-power: build setup-test ## cut the power of a file system in a loop device; needs root
 	@$(step) power $(env) --test env CHAOS=$(or $(CHAOS),10) go test -count=1 -v -tags power -run PowerLoss ./cmd/detections
 
-.PHONY: test-deploy
-test-deploy: rootfs setup-test ## deploy real containers under load, break them, roll back: CHAOS=10 times; needs root
+.PHONY: setup-deploy
+setup-deploy: rootfs setup-test
 	@$(step) 'set-up: containers' $(setup)/packages.sh containers
 	@$(step) 'image' podman --runtime runc --cgroup-manager cgroupfs build -q --format docker --timestamp 0 -f deploy/image/Containerfile \
 		-t detections:test --build-context rootfs=bin/rootfs --build-arg VERSION='$(VERSION)' --build-arg REVISION='$(VERSION)' bin/rootfs
+	@$(step) 'a version that breaks' $(env) go build -trimpath -buildvcs=false -tags faults,nextschema -ldflags '-X main.version=$(VERSION)-next' -o bin/next/detections ./cmd/detections
 	@rm -f bin/image.tar
 	@podman save --quiet --format docker-archive -o bin/image.tar detections:test
-	@$(step) deploy $(env) --test env CHAOS=$(or $(CHAOS),10) CHAOS_CLIENTS=$(or $(CHAOS_CLIENTS),20) DETECTIONS_TEST_IMAGE='$(CURDIR)/bin/image.tar' \
-		go test -count=1 -v -tags deploy -timeout 60m -run '^TestDeploy' ./cmd/detections
+
+deploy_env = DETECTIONS_TEST_IMAGE='$(CURDIR)/bin/image.tar' DETECTIONS_TEST_NEXT='$(CURDIR)/bin/next/detections'
+
+.PHONY: test-deploy
+test-deploy: setup-deploy check-deploy ## deploy real containers under load, break them, roll back: CHAOS=10 times; needs root
+	@$(step) deploy $(env) --test env CHAOS=$(or $(CHAOS),10) CHAOS_CLIENTS=$(or $(CHAOS_CLIENTS),20) $(deploy_env) \
+		go test -count=1 -v -tags deploy -timeout 90m -run '^TestDeploy' ./cmd/detections
+
+.PHONY: docs-deployment
+docs-deployment: setup-deploy ## run the commands of docs/deployment.md anew and record what they print; needs root
+	@$(step) docs-deployment $(env) --test env $(deploy_env) go test -count=1 -v -tags deploy -timeout 20m -run RecordDeployments ./cmd/detections
+
+.PHONY: check-deploy
+check-deploy: setup-test ## check files of the deployment that are not run here: alert rules, manifests, compose
+	@$(setup)/packages.sh monitoring
+	@$(step) 'alert rules' bash -c 'promtool check rules deploy/monitoring/alerts.yml && \
+		promtool test rules deploy/monitoring/alerts_test.yml && promtool check config --syntax-only deploy/monitoring/prometheus.yml'
+	@$(step) 'manifests and compose' $(env) go run -C .ci/manifests . $(CURDIR)/deploy/kubernetes/detections.yaml $(CURDIR)/deploy/compose/compose.yaml
+
+.PHONY: check-arm64
+check-arm64: setup ## compile for arm64 what needs no cgo
+	@$(step) 'arm64, without cgo' $(env) bash -euo pipefail -c \
+		'export GOARCH=arm64 CGO_ENABLED=0; packages=$$(go list ./... | grep -v -e "^detections$$" $(cgo_packages)); go build $$packages'
 
 .PHONY: bench
 bench: build setup-test ## measure the program, and print a table
@@ -166,6 +193,11 @@ docs-scheduling: setup ## draw the distribution of latencies in docs/ anew
 .PHONY: docs-page
 docs-page: build setup-test ## take the picture of the page in docs/ anew
 	@$(step) docs-page $(env) --test env DETECTIONS_BINARY='$(CURDIR)/bin/detections' node web/page/test/picture.mjs '$(CURDIR)/docs/page.jpg'
+
+.PHONY: docs-dashboard
+docs-dashboard: build setup-test ## draw the dashboard of a hub under load in docs/ anew
+	@$(step) 'set-up: monitoring' $(setup)/packages.sh monitoring
+	@$(step) docs-dashboard $(env) --test docs/dashboard.sh
 
 .PHONY: lint
 lint: setup-test ## golangci-lint, shellcheck, the page's types, and whether go fix and go mod tidy have something to change

@@ -54,6 +54,8 @@ var ladder = map[string]string{
 	"docs/clients":        "",
 	"docs/clients/stream": "session/client session/wire",
 
+	"deploy/monitoring/picture": "",
+
 	"cmd/detections":       "media/worker/sandbox media media/av media/spool media/worker infer infer/loader infer/ort session session/wire session/client session/rtc hub hub/timeline hub/outbox web web/auth spf13/cobra vbauerster/mpb lmittmann/tint",
 	"cmd/detections-bench": "media/worker/sandbox media media/av media/mediatest media/worker media/spool infer infer/loader infer/ort session session/wire session/rtc/rtctest hub hub/timeline web coder/websocket pion/",
 }

@@ -20,22 +20,39 @@ before_deployment() {
   check 'environment variables' "$([[ ${#missing[@]} -eq 0 ]] && echo 0 || echo 1)" "${missing[*]:+not set in ENV_FILE: ${missing[*]}}" || bad=1
   file=$(setting DETECTIONS_CLASSES)
   if [[ -n $file ]]; then
-    # It is named as the container sees it, where DATA is /data.
-    file=${file/#\/data\//$DATA/}
+    file=$(on_host "$file")
     check 'classes.json' "$(jq -e . "$file" >/dev/null 2>&1 && echo 0 || echo 1)" "$file" || bad=1
   fi
   reachable 'Loader' "$(setting DETECTIONS_LOADER_URL)" || bad=1
+  model_in_loader || bad=1
   reachable 'Annotations service' "$(setting DETECTIONS_ANNOTATIONS_URL)" || bad=1
   value=$(df --output=avail -m "$DATA" 2>/dev/null | tail -n 1)
   check 'disk' "$([[ ${value:-0} -ge $MIN_DISK ]] && echo 0 || echo 1)" "${value:-0} MB free under $DATA, at least $MIN_DISK are needed" || bad=1
+  local host=${URL#http://}
   if [[ -z $(running) ]]; then
-    check 'port' "$(exec 2>/dev/null 7<>"/dev/tcp/${URL#http://}" && echo 1 || echo 0)" "$LISTEN" || bad=1
-  fi 2>/dev/null
+    check 'port' "$(exec 2>/dev/null 7<>"/dev/tcp/${host%:*}/${host##*:}" && echo 1 || echo 0)" "$LISTEN" || bad=1
+  fi
   return "$bad"
 }
 
-# setting NAME is what ENV_FILE says of a variable.
-setting() { [[ -z $ENV_FILE ]] || sed -n "s/^$1=//p" "$ENV_FILE" 2>/dev/null | tail -n 1; }
+# on_host FILE: settings name files as the container sees them, where DATA is /data.
+on_host() { echo "${1/#\/data\//$DATA/}"; }
+
+# model_in_loader: it would give the model that ENV_FILE names.
+model_in_loader() {
+  local url name path token answer
+  url=$(setting DETECTIONS_LOADER_URL) name=$(setting DETECTIONS_MODEL) path=$(setting DETECTIONS_LOADER_PATH)
+  [[ -n $url ]] || return 0
+  path=${path:-/models/\{name\}}
+  url=${url%/}${path//'{name}'/$name}
+  token=$(setting DETECTIONS_LOADER_TOKEN)
+  [[ -n $token || -z $(setting DETECTIONS_LOADER_TOKEN_FILE) ]] || token=$(cat "$(on_host "$(setting DETECTIONS_LOADER_TOKEN_FILE)")")
+  # The header is enough; one that knows no ranges would send all of it.
+  answer=$(curl --silent --max-time "$HEALTH_TIMEOUT" --range 0-0 --location --dump-header - --output /dev/null \
+    --config <([[ -z $token ]] || printf 'header = "Authorization: Bearer %s"\n' "$token") "$url" 2>/dev/null |
+    tr -d '\r' | awk '/^HTTP\// { status = $2 } END { print status }')
+  check 'model in the Loader' "$([[ $answer == 20[06] ]] && echo 0 || echo 1)" "$url: ${answer:-no answer}"
+}
 
 # check_results NAME FILE TAG LINE…: the file is whole, and has the lines.
 check_results() {
@@ -61,14 +78,17 @@ reachable() {
 
 # works URL: what a client needs.
 works() {
-  local url=$1 bad=0 answer
+  local url=$1 bad=0 answer n
   check 'GET /health' "$(get --output /dev/null "$url/health" 2>/dev/null && echo 0 || echo 1)" || bad=1
   answer=$(picture | curl --silent --max-time 30 ${TOKEN_FILE:+"-H@$TOKEN_FILE"} --data-binary @- "$url/detect" 2>/dev/null)
   check 'a detection' "$(jq -e '.width == 64 and .height == 64 and (.detections | type == "array") and (.model | length > 0)' <<<"$answer" >/dev/null 2>&1 && echo 0 || echo 1)" \
     "$(jq -r '.detail // .model // empty' <<<"$answer" 2>/dev/null)" || bad=1
   check 'ENABLED after it' "$([[ $(get "$url/health" 2>/dev/null | jq -r .aiAvailability) == ENABLED ]] && echo 0 || echo 1)" || bad=1
-  # A stream has no end: a header of it is enough.
-  answer=$(curl --silent --max-time 1 ${TOKEN_FILE:+"-H@$TOKEN_FILE"} --dump-header - --output /dev/null "$url/detect/stream" 2>/dev/null || true)
+  # A stream has no end: a header of it is enough, and that comes soon, or the machine is busy.
+  for ((n = 1; n <= HEALTH_TIMEOUT; n *= 2)); do
+    answer=$(curl --silent --max-time "$n" ${TOKEN_FILE:+"-H@$TOKEN_FILE"} --dump-header - --output /dev/null "$url/detect/stream" 2>/dev/null || true)
+    [[ -z $answer ]] || break
+  done
   check 'GET /detect/stream' "$(grep -qi '^content-type: text/event-stream' <<<"$answer" && echo 0 || echo 1)" || bad=1
   return "$bad"
 }
@@ -92,31 +112,67 @@ counts() {
     END { printf "%d %d\n", all, bad }'
 }
 
-# errors_before remembers the rate of errors of the version that runs.
-errors_before() {
+# memory prints how many MB of memory the hub has.
+memory() { get "$URL/metrics" 2>/dev/null | awk '/^process_resident_memory_bytes / { printf "%d\n", $2 / 1048576 }'; }
+
+# picture_time prints the status of a detection in a small picture, and the milliseconds that it took.
+picture_time() {
+  picture | curl --silent --max-time 15 ${TOKEN_FILE:+"-H@$TOKEN_FILE"} --output /dev/null --write-out '%{http_code} %{time_total}\n' --data-binary @- "$URL/detect" 2>/dev/null |
+    awk '{ printf "%s %d\n", $1, $2 * 1000 }'
+}
+
+# measure_before remembers how the version that runs does: its rate of errors, its memory,
+# and the time of a picture.
+measure_before() {
   rate_before=0
   local all bad
   if read -r all bad < <(counts) && [[ ${all:-0} -gt 0 ]]; then
     rate_before=$(awk -v all="$all" -v bad="$bad" 'BEGIN { print bad / all }')
   fi
+  memory_before=$(memory) || memory_before=0
+  read -r _ time_before < <(picture_time) || true
 }
+
+# ill sets what to what is wrong with the hub at this moment, and fails if nothing is.
+ill() {
+  local status took most now
+  what=''
+  get --output /dev/null "$URL/health" 2>/dev/null || { what='GET /health fails' && return; }
+  get --output /dev/null "$URL/readyz" 2>/dev/null || { what='it is not ready' && return; }
+  read -r status took < <(picture_time) || true
+  # 429 and 503: there is too much to do, or /readyz says so.
+  case ${status:-000} in
+    000 | 5*) [[ $status == 503 ]] || { what="a detection is answered with ${status:-nothing} after ${took:-0} ms" && return; } ;;
+  esac
+  most=$(larger $((MAX_SECONDS * 1000)) "$(times "$MAX_GROWTH" "${time_before:-0}")")
+  [[ ${took:-0} -le $most ]] || { what="a detection takes $took ms; at most $most are expected" && return; }
+  now=$(memory)
+  most=$MAX_MEMORY
+  [[ $most -gt 0 ]] || most=$(larger 1024 "$(times "$MAX_GROWTH" "${memory_before:-0}")")
+  [[ ${now:-0} -le $most ]] || { what="it has $now MB of memory; at most $most are expected" && return; }
+  return 1
+}
+
+times() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%d\n", a * b }'; }
+
+larger() { echo $(($1 > $2 ? $1 : $2)); }
 
 # observe watches the hub for OBSERVE seconds, and sets why if it must be rolled back.
 observe() {
-  local deadline=$((SECONDS + OBSERVE)) failed=0 all bad from_all from_bad rate since=$SECONDS
+  local deadline=$((SECONDS + OBSERVE)) failed=0 all bad from_all from_bad rate since=$SECONDS what
   read -r from_all from_bad < <(counts) || true
   while [[ $SECONDS -lt $deadline ]]; do
-    if get --output /dev/null "$URL/health" 2>/dev/null && get --output /dev/null "$URL/readyz" 2>/dev/null; then
+    if ! ill; then
       failed=0
     elif failed=$((failed + 1)) && [[ $failed -ge $MAX_FAILED ]]; then
-      why="$failed health checks in a row have failed"
+      why="$failed health checks in a row have failed: $what"
       say "$why"
       return 1
     fi
     if read -r all bad < <(counts) && [[ -n ${bad:-} ]]; then
-      rate=$(awk -v n="$((all - ${from_all:-0}))" -v bad="$((bad - ${from_bad:-0}))" 'BEGIN { print (n >= 20 ? bad / n : 0) }')
+      rate=$(awk -v n="$((all - ${from_all:-0}))" -v bad="$((bad - ${from_bad:-0}))" 'BEGIN { print (n >= 20 && bad >= 3 ? bad / n : 0) }')
       if awk -v r="$rate" -v most="$MAX_ERRORS" -v before="${rate_before:-0}" -v growth="$MAX_GROWTH" 'BEGIN { exit !(r > most && r > growth * before) }'; then
-        why="$rate of requests and sessions fail"
+        why="$(times 100 "$rate") % of requests and sessions fail"
         say "$why"
         return 1
       fi
@@ -139,5 +195,16 @@ evidence() {
   get "$URL/metrics" >"$folder/metrics" 2>/dev/null || true
   get "$URL/health" >"$folder/health.json" 2>/dev/null || true
   get "$URL/v1/sessions" >"$folder/sessions.json" 2>/dev/null || true
+  # The configuration: of settings the names only, since values may be secret.
+  sed '/^ *NOTIFY_/d' "$CONF_FILE" >"$folder/deploy.conf"
+  [[ -z $ENV_FILE ]] || sed -n 's/^\([A-Z_]*\)=.*/\1/p' "$ENV_FILE" >"$folder/settings"
+  {
+    engine --version
+    engine exec "$container" /detections version || true # it may have ended
+    uname -a
+    nproc
+    free -m
+    df -m "$DATA"
+  } >"$folder/versions" 2>&1
   say "evidence is in $folder"
 }

@@ -25,18 +25,22 @@ usage() { awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0"; }
 # configure reads deploy.conf and checks it.
 configure() {
   local file=${DETECTIONS_DEPLOY_CONF:-$here/deploy.conf}
+  CONF_FILE=$file
   [[ -r $file ]] || fail "$E_USAGE" "there is no $file; copy deploy.conf.example and set IMAGE"
   # shellcheck source=/dev/null
   . "$file"
   : "${LISTEN:=127.0.0.1:8080}" "${DATA:=/var/lib/detections}" "${USER_ID:=10001:10001}" "${NAME:=detections}"
-  : "${GRACE:=30}" "${READY_TIMEOUT:=600}" "${HEALTH_TIMEOUT:=5}" "${OBSERVE:=60}" "${MAX_FAILED:=3}" "${MAX_ERRORS:=0.02}" "${MAX_GROWTH:=3}"
+  : "${GRACE:=30}" "${READY_TIMEOUT:=600}" "${HEALTH_TIMEOUT:=5}" "${OBSERVE:=60}" "${MAX_FAILED:=3}" "${MAX_ERRORS:=0.02}" "${MAX_GROWTH:=3}" "${MAX_SECONDS:=2}" "${MAX_MEMORY:=0}"
   : "${MIN_DISK:=2000}" "${STATE:=$here}" "${ENV_FILE:=}" "${REQUIRED:=}" "${ENGINE:=}" "${ENGINE_ARGS:=}" "${RUN_ARGS:=}"
-  : "${CI_RESULT:=}" "${SCAN_RESULT:=}" "${NOTIFY_COMMAND:=}" "${NOTIFY_URL:=}"
+  : "${CI_RESULT:=}" "${SCAN_RESULT:=}" "${NOTIFY_COMMAND:=}" "${NOTIFY_URL:=}" "${PREBUILD:=0}"
   [[ -n ${IMAGE:-} ]] || fail "$E_USAGE" "IMAGE is not set in $file"
   [[ $LISTEN =~ :[0-9]+$ ]] || fail "$E_USAGE" "LISTEN: expected address:port, found \"$LISTEN\" in $file"
   local name
-  for name in GRACE READY_TIMEOUT HEALTH_TIMEOUT OBSERVE MAX_FAILED MIN_DISK; do
+  for name in GRACE READY_TIMEOUT HEALTH_TIMEOUT OBSERVE MAX_FAILED MAX_SECONDS MAX_MEMORY MIN_DISK PREBUILD; do
     [[ ${!name} =~ ^[0-9]+$ ]] || fail "$E_USAGE" "$name: expected a whole number, found \"${!name}\" in $file"
+  done
+  for name in MAX_ERRORS MAX_GROWTH; do
+    [[ ${!name} =~ ^[0-9]+(\.[0-9]+)?$ ]] || fail "$E_USAGE" "$name: expected a number, found \"${!name}\" in $file"
   done
   if [[ -z $ENGINE ]]; then
     ENGINE=$(command -v docker || command -v podman) || fail "$E_USAGE" "neither docker nor podman is installed"
@@ -45,13 +49,21 @@ configure() {
   for name in curl jq; do
     command -v $name >/dev/null || fail "$E_USAGE" "$name is not installed"
   done
-  mkdir -p "$STATE" || fail "$E_USAGE" "STATE: $STATE cannot be made"
+  for name in ENV_FILE TOKEN_FILE; do
+    [[ -z ${!name:-} || -r ${!name} ]] || fail "$E_USAGE" "$name: ${!name} cannot be read"
+  done
+  [[ -d $DATA ]] || fail "$E_USAGE" "DATA: there is no folder $DATA; make it, for user $USER_ID"
+  mkdir -p "$STATE" 2>/dev/null || true
+  [[ -w $STATE ]] || fail "$E_USAGE" "STATE: $STATE cannot be written to"
   local host=${LISTEN%:*}
   [[ -n $host && $host != 0.0.0.0 && $host != '[::]' ]] || host=127.0.0.1
   URL=http://$host:${LISTEN##*:}
   previous_file=$STATE/.deploy-previous-tag
   current_file=$STATE/.deploy-current-tag
 }
+
+# setting NAME is what ENV_FILE says of a variable.
+setting() { [[ -z $ENV_FILE ]] || sed -n "s/^$1=//p" "$ENV_FILE" 2>/dev/null | tail -n 1; }
 
 # remember FILE TAG writes a tag, whole or not at all.
 remember() {

@@ -20,14 +20,5 @@ container=$(running | head -n 1)
 STATE=$(mktemp -d)
 trap 'rm -rf "$STATE"' EXIT
 evidence "$container" 2>/dev/null
-{
-  engine --version
-  engine exec "$container" /detections version || true
-  uname -a
-  nproc
-  free -m
-  df -m "$DATA"
-} >"$STATE/versions" 2>&1
-[[ -z $ENV_FILE ]] || sed -n 's/^\([A-Z_]*\)=.*/\1/p' "$ENV_FILE" >"$STATE/settings"
 tar -C "$STATE" -czf "$file" .
 say "$file is written"

@@ -11,7 +11,8 @@
 #   4. replace the new version gets ready on the data directory, is handed the listener,
 #              and takes the sessions up; its predecessor leaves. No connection is refused
 #   5. verify  the same checks on the real one, and no errors in its log
-#   6. observe health checks and the rate of errors, for OBSERVE seconds
+#   6. observe health checks, the time of a detection, memory, and the rate of errors, for
+#              OBSERVE seconds
 #
 # If 3 fails nothing was changed; if 4, 5 or 6 fails the version before is put back, in the
 # same way. --rollback goes back to the tag in .deploy-previous-tag. After an interruption
@@ -45,7 +46,8 @@ sum_up() { printf '  %s\n' "${report[@]}" >&2; }
 try_out() {
   local tag=$1 container=$NAME-try url='' n status=0
   engine rm --force --volumes "$container" >/dev/null 2>&1 || true # of an interrupted deployment
-  launch "$container" "$tag" --env DETECTIONS_LISTEN=127.0.0.1:0 --env DETECTIONS_DATA=/tmp/try \
+  # Files that settings name in the data directory are there, to read.
+  launch "$container" "$tag" --volume "$DATA:/data:ro" --env DETECTIONS_LISTEN=127.0.0.1:0 --env DETECTIONS_DATA=/tmp/try \
     --env DETECTIONS_ANNOTATIONS_URL= --env DETECTIONS_LOG_FORMAT=json -- --store memory || return 1
   for ((n = 0; n < 100 && ${#url} == 0; n++)); do
     url=$(engine logs "$container" 2>&1 | jq -Rr 'fromjson? | select(.msg == "serving") | .url' | head -n 1)
@@ -158,7 +160,7 @@ deploy() {
       fail "$E_FAILED" "$tag does not work, and was not put in place${before:+; $before runs as before}"
     fi
     [[ -z $before ]] || remember "$previous_file" "$before"
-    errors_before
+    measure_before
     if ! step replace replace "$tag"; then
       [[ -z $before ]] || [[ -n $(running) ]] || go_back "$before" "$tag did not get ready"
       notify failure "$IMAGE:$tag did not get ready; ${before:-nothing} runs as before"

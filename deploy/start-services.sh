@@ -27,6 +27,14 @@ else
   container=$(launch_hub "$tag") || fail "$E_FAILED" "$IMAGE:$tag does not start"
   say "$container is started"
 fi
-await_ready "$container" "$URL" || exit "$E_FAILED"
+if ! await_ready "$container" "$URL"; then
+  # One that cannot begin would be started again and again.
+  if ! serves "$container"; then
+    engine logs "$container" >"$STATE/last-$NAME.log" 2>&1 || true
+    engine rm --force --volumes --time 1 "$container" >/dev/null || true
+    fail "$E_FAILED" "$IMAGE:$tag does not start; its log is in $STATE/last-$NAME.log"
+  fi
+  fail "$E_FAILED" "$IMAGE:$tag is not ready"
+fi
 remember "$current_file" "$tag"
 say "$IMAGE:$tag is ready at $URL"

@@ -197,6 +197,8 @@ func TestMetrics(t *testing.T) {
 		`detections_ai_availability{state="ERROR"} 0`, `detections_draining 0`, `detections_ready_list 0`, `detections_engines{state="stuck"} 0`, `detections_engines{state="working"} 1`, `detections_capacity_images_per_second 0`, `detections_run_failures_total 0`,
 		`detections_result_seconds_count{stage="total"} 0`, `detections_run_seconds_count 0`, `detections_batch_images_count 0`,
 		`detections_sessions_ended_total{code="",outcome="done"} 0`, `detections_sessions_ended_total{code="internal",outcome="failed"} 0`,
+		`detections_decoders{state="working"} 1`, `detections_decoders{state="waiting"} 2`,
+		`detections_requests_total{door="POST /detect",status="5xx"} 0`, `detections_requests_total{door="GET /v1/session",status="4xx"} 0`, `detections_request_seconds_count{door="POST /detect"} 0`,
 	)
 	s.lines(s.do("POST", "/detect/video?every=2", bytes.NewReader(script("KpxpKpp")), "Accept", "application/x-ndjson"))
 	s.do("POST", "/detect", bytes.NewReader(video(1)))

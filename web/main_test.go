@@ -71,6 +71,7 @@ type options struct {
 func newHouse(t *testing.T, o options) *house {
 	t.Helper()
 	metrics := web.NewMetrics("test")
+	metrics.WatchDecoders(func() (working, waiting int) { return 1, 2 })
 	loading := context.WithoutCancel(t.Context())
 	load := o.load
 	if load == nil {

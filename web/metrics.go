@@ -101,6 +101,18 @@ func (m *Metrics) WatchSandbox(r sandbox.Report) {
 	m.registry.MustRegister(layers)
 }
 
+// WatchDecoders adds the decoder processes: count says how many work, and how many wait for a job.
+func (m *Metrics) WatchDecoders(count func() (working, waiting int)) {
+	for state, n := range map[string]func() int{
+		"working": func() int { working, _ := count(); return working },
+		"waiting": func() int { _, waiting := count(); return waiting },
+	} {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "detections_decoders", Help: "Decoder processes that work, and that wait for a job.", ConstLabels: prometheus.Labels{"state": state},
+		}, func() float64 { return float64(n()) }))
+	}
+}
+
 // Watch adds what a hub counts.
 func (m *Metrics) Watch(h *hub.Hub) { m.registry.MustRegister(hubCollector{h}, aiCollector{h.AI()}) }
 

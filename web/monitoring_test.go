@@ -9,7 +9,7 @@ import (
 )
 
 // TestMonitoringKnowsTheMetrics: alert rules and the dashboard ask for nothing that the
-// hub does not have.
+// hub does not have, and what it has is explained.
 func TestMonitoringKnowsTheMetrics(t *testing.T) {
 	t.Parallel()
 	s := newHouse(t, options{outbox: &letterBox{}})
@@ -31,6 +31,15 @@ func TestMonitoringKnowsTheMetrics(t *testing.T) {
 			if !regexp.MustCompile(`(?m)^` + n + `[{ ]`).Match(text) {
 				t.Errorf("%s asks for %s", file, n)
 			}
+		}
+	}
+	page, err := os.ReadFile("../docs/deployment.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE (detections_[a-z_]+) `).FindAllSubmatch(text, -1) {
+		if name := string(m[1]); !strings.Contains(string(page), name) && !strings.HasPrefix(name, "detections_outbox_") {
+			t.Errorf("docs/deployment.md does not explain %s", name)
 		}
 	}
 }

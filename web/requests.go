@@ -26,6 +26,14 @@ func newRequests() requests {
 	}
 }
 
+// exist lets a door's counters begin at zero: a rate needs a value before the first failure.
+func (q requests) exist(door string) {
+	for _, status := range []string{"2xx", "4xx", "5xx"} {
+		q.count.WithLabelValues(door, status)
+	}
+	q.took.WithLabelValues(door)
+}
+
 // watch counts the requests of a mux under the pattern that they match. Doors are known
 // before they are used, and whoever asks for nonsense makes no new one.
 func (q requests) watch(mux *http.ServeMux) http.Handler {

@@ -109,6 +109,9 @@ func (s *Server) counted(mux *http.ServeMux) http.Handler {
 	if s.cfg.Metrics == nil {
 		return mux
 	}
+	for _, r := range s.table() {
+		s.cfg.Metrics.requests.exist(r.pattern)
+	}
 	return s.cfg.Metrics.requests.watch(mux)
 }
 

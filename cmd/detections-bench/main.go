@@ -18,6 +18,7 @@
 //	stores      what keeping results on disk costs a session
 //	start       from the start of the program to an engine that serves
 //	restart     from the start of the program to the next result after kill -9
+//	operate     a scrape of the metrics at 1,000 sessions, and the end after SIGTERM
 //	live        WebRTC: from capture to box, first box, processor time, loss
 //	info        memory, latency of pictures, where the time of a result goes
 package main
@@ -86,6 +87,7 @@ var questions = []question{
 	{name: "timeline", ask: (*bench).timelines, bare: true},
 	{name: "stores", ask: (*bench).stores},
 	{name: "restart", ask: (*bench).restart},
+	{name: "operate", ask: (*bench).operate},
 	{name: "live-first", ask: (*bench).liveFirst},
 	{name: "live-latency", ask: (*bench).liveLatency},
 	{name: "live-cpu", ask: (*bench).liveCPU},
@@ -112,7 +114,7 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.program, "program", "bin/detections", "the program to measure")
 	f.StringVar(&o.library, "ort-library", os.Getenv("ORT_LIBRARY"), "ONNX Runtime; default: $ORT_LIBRARY, else libonnxruntime.so beside the program")
 	f.StringVar(&o.media, "media", os.Getenv("DETECTIONS_TEST_MEDIA"), "`folder` of the test media; default: $DETECTIONS_TEST_MEDIA, which make bench sets")
-	f.StringSliceVar(&o.only, "only", nil, "ask only these `questions`: start, first, media, sampling, throughput, allocs, info, sandbox, batcher, timeline, stores, restart, live (live-first, live-latency, live-cpu, live-loss)")
+	f.StringSliceVar(&o.only, "only", nil, "ask only these `questions`: start, first, media, sampling, throughput, allocs, info, sandbox, batcher, timeline, stores, restart, operate, live (live-first, live-latency, live-cpu, live-loss)")
 	f.StringVar(&o.files, "files", "*", "of the table media only the files whose name matches this `pattern`")
 	f.IntVar(&o.reps, "reps", 5, "interleaved repetitions")
 	f.StringSliceVar(&o.args, "serve-arg", nil, "more `arguments` for detections serve")

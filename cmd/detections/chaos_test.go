@@ -2,7 +2,6 @@ package main_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -81,9 +80,12 @@ type outcome struct {
 type load struct {
 	t      *testing.T
 	url    string
+	jobs   []job
 	media  map[string][]byte
 	golden map[string]outcome
-	stop   chan struct{} // closed: begin no more sessions
+	pace   func(rng *mathrand.Rand, size int) int // bytes per second of an upload
+	began  func(session string, want outcome)     // told of every session; nil: nobody is
+	stop   chan struct{}                          // closed: begin no more sessions
 	work   sync.WaitGroup
 
 	sessions, results, lost, twice, resumed, refused atomic.Int64
@@ -94,9 +96,18 @@ var undisturbed = map[string]outcome{}
 
 func newLoad(t *testing.T, url string) *load {
 	t.Helper()
-	l := &load{t: t, url: url, media: map[string][]byte{}, golden: undisturbed, stop: make(chan struct{})}
+	media := map[string][]byte{}
 	for _, j := range jobs {
-		l.media[j.file] = read(t, j.file)
+		media[j.file] = read(t, j.file)
+	}
+	return newLoadOf(t, url, jobs, media)
+}
+
+func newLoadOf(t *testing.T, url string, jobs []job, media map[string][]byte) *load {
+	t.Helper()
+	l := &load{t: t, url: url, jobs: jobs, media: media, golden: undisturbed, stop: make(chan struct{})}
+	l.pace = func(rng *mathrand.Rand, size int) int { return size / (1 + rng.IntN(4)) }
+	for _, j := range jobs {
 		if _, done := l.golden[j.file]; done {
 			continue
 		}
@@ -118,15 +129,14 @@ func (l *load) begin(n int, seed uint64) {
 
 // client uploads one file after the other; the first ones differ between clients.
 func (l *load) client(rng *mathrand.Rand, first int) {
-	for n := first; ; n = rng.IntN(len(jobs)) {
+	for n := first; ; n = rng.IntN(len(l.jobs)) {
 		select {
 		case <-l.stop:
 			return
 		default:
 		}
-		j, key := jobs[n%len(jobs)], rand.Text()
-		size := len(l.media[j.file])
-		got, err := l.run(j, key, size/(1+rng.IntN(4)))
+		j, key := l.jobs[n%len(l.jobs)], rand.Text()
+		got, err := l.run(j, key, l.pace(rng, len(l.media[j.file])))
 		for errors.Is(err, client.ErrUnreachable) && len(got.results) == 0 {
 			l.refused.Add(1)
 			time.Sleep(20 * time.Millisecond)
@@ -138,22 +148,25 @@ func (l *load) client(rng *mathrand.Rand, first int) {
 		}
 		l.sessions.Add(1)
 		l.results.Add(int64(len(got.results)))
-		l.compare(got.results, want.results)
+		lost, twice := difference(got.results, want.results)
+		l.lost.Add(lost)
+		l.twice.Add(twice)
 	}
 }
 
-// compare counts what is missing and what came again.
-func (l *load) compare(got, want []string) {
+// difference counts what is missing of what was wanted, and what came again.
+func difference(got, want []string) (lost, twice int64) {
 	times := map[string]int{}
 	for _, r := range got {
 		times[r]++
 	}
 	for _, r := range want {
 		if times[r] == 0 {
-			l.lost.Add(1)
+			lost++
 		}
-		l.twice.Add(int64(max(0, times[r]-1)))
+		twice += int64(max(0, times[r]-1))
 	}
+	return lost, twice
 }
 
 // String is what the load has seen.
@@ -175,6 +188,9 @@ func (l *load) run(j job, key string, rate int) (o outcome, err error) {
 		return o, err
 	}
 	defer s.Close() //nolint:errcheck // always nil
+	if want, known := l.golden[j.file]; known && l.began != nil {
+		l.began(s.Started().Session, want)
+	}
 	offset := uint64(0)
 	next := func(n uint64) {
 		if offset++; n != offset && err == nil {
@@ -264,62 +280,6 @@ func TestChaosKill(t *testing.T) {
 	t.Logf("%d kills of the hub, %d of decoders, %d clients: %v", kills, decoders, clients, l)
 	if l.resumed.Load() == 0 {
 		t.Error("no session was interrupted")
-	}
-}
-
-// probe asks for /health every 10 ms, on new connections and on kept ones in turn.
-type probe struct {
-	stop    chan struct{}
-	done    sync.WaitGroup
-	asked   int
-	failed  []string
-	longest time.Duration
-}
-
-func newProbe(url string) *probe {
-	p := &probe{stop: make(chan struct{})}
-	p.done.Go(func() { p.run(url) })
-	return p
-}
-
-func (p *probe) run(url string) {
-	c, err := client.New(client.Config{URL: url})
-	if err != nil {
-		p.failed = append(p.failed, err.Error())
-		return
-	}
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		select {
-		case <-p.stop:
-			return
-		case <-tick.C:
-		}
-		begun := time.Now()
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		_, err := c.Health(ctx)
-		cancel()
-		p.asked++
-		p.longest = max(p.longest, time.Since(begun))
-		if err != nil {
-			p.failed = append(p.failed, err.Error())
-		}
-	}
-}
-
-// String is what it has seen.
-func (p *probe) String() string {
-	return fmt.Sprintf("%d health requests, %d failed, the longest took %v", p.asked, len(p.failed), p.longest.Round(time.Millisecond))
-}
-
-// end stops asking; nothing may have failed.
-func (p *probe) end(t *testing.T) {
-	t.Helper()
-	close(p.stop)
-	p.done.Wait()
-	if len(p.failed) > 0 {
-		t.Errorf("%d of %d requests failed: %q", len(p.failed), p.asked, p.failed[:min(5, len(p.failed))])
 	}
 }
 

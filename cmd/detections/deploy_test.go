@@ -3,10 +3,9 @@
 package main_test
 
 import (
+	"bufio"
 	"encoding/json"
-	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,162 +15,18 @@ import (
 	"time"
 )
 
-// The deployment tests run deploy/*.sh on real containers (podman with runc) with images
-// out of a real registry on loopback. `make test-deploy` installs both.
-
-// host is a machine that hubs are deployed on: a registry, a container engine with a
-// storage of its own, and a deploy.conf.
-type host struct {
-	t                *testing.T
-	dir, image, url  string
-	engine           []string
-	registries, conf string
-}
-
-// engineArgs are what podman needs where there is neither systemd nor a user session.
-const engineArgs = "--runtime runc --cgroup-manager cgroupfs"
-
-func newHost(t *testing.T) *host {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "d") // podman bounds the length of its paths
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	h := &host{t: t, dir: dir}
-	registry, port := freePort(t), freePort(t)
-	h.image, h.url = registry+"/detections", "http://"+port
-	store := "--root " + h.path("containers") + " --runroot " + h.path("run")
-	h.engine = append([]string{"podman"}, strings.Fields(store+" "+engineArgs)...)
-	h.registries, h.conf = h.path("registries.conf"), h.path("deploy.conf")
-	h.write("registries.conf", fmt.Sprintf("[[registry]]\nlocation = %q\ninsecure = true\n", registry))
-	h.write("registry.yml", fmt.Sprintf("version: 0.1\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %q}\n", h.path("registry"), registry))
-	h.configure()
-	if err := os.MkdirAll(h.path("data"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chown(h.path("data"), 10001, 10001); err != nil {
-		t.Fatalf("the test needs root: %v", err)
-	}
-	r := exec.Command("docker-registry", "serve", h.path("registry.yml"))
-	r.Env = append(os.Environ(), "OTEL_TRACES_EXPORTER=none")
-	if err := r.Start(); err != nil {
-		t.Fatalf("%v (make test-deploy installs it)", err)
-	}
-	t.Cleanup(func() {
-		_ = exec.Command(h.engine[0], append(h.engine[1:], "rm", "--all", "--force", "--time", "1")...).Run()
-		_ = exec.Command(h.engine[0], append(h.engine[1:], "rmi", "--all", "--force")...).Run()
-		_ = r.Process.Kill()
-		_ = r.Wait()
-	})
-	eventually(t, "the registry", func() bool {
-		resp, err := http.Get("http://" + registry + "/v2/")
-		if err == nil {
-			resp.Body.Close()
-		}
-		return err == nil
-	})
-	h.must(nil, "pull", "--quiet", "docker-archive:"+need(t, "DETECTIONS_TEST_IMAGE"))
-	h.must(nil, "tag", "detections:test", h.image+":v1")
-	return h
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for range 600 {
-		if is() {
-			return
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	t.Fatalf("%s: not within 30 s", what)
-}
-
-func (h *host) path(name string) string { return filepath.Join(h.dir, name) }
-
-func (h *host) write(name, text string) {
-	h.t.Helper()
-	if err := os.WriteFile(h.path(name), []byte(text), 0o644); err != nil {
-		h.t.Fatal(err)
-	}
-}
-
-// configure writes deploy.conf, with more lines if there are some.
-func (h *host) configure(more ...string) {
-	h.t.Helper()
-	h.write("deploy.conf", strings.Join(append([]string{
-		"IMAGE=" + h.image, "LISTEN=" + strings.TrimPrefix(h.url, "http://"), "DATA=" + h.path("data"), "STATE=" + h.path("state"),
-		"ENGINE=podman", fmt.Sprintf("ENGINE_ARGS=%q", strings.Join(h.engine[1:], " ")),
-		`RUN_ARGS="--no-healthcheck --ulimit nofile=4096:4096 --ulimit nproc=4096:4096"`,
-		"READY_TIMEOUT=15", "OBSERVE=2", "MIN_DISK=1",
-	}, more...), "\n")+"\n")
-}
-
-func (h *host) environ() []string {
-	return append(os.Environ(), "CONTAINERS_REGISTRIES_CONF="+h.registries, "DETECTIONS_DEPLOY_CONF="+h.conf)
-}
-
-// must runs the container engine.
-func (h *host) must(stdin *string, args ...string) string {
-	h.t.Helper()
-	cmd := exec.Command(h.engine[0], append(h.engine[1:], args...)...)
-	cmd.Env = h.environ()
-	if stdin != nil {
-		cmd.Stdin = strings.NewReader(*stdin)
-	}
-	s := finish(h.t, cmd)
-	s.check(h.t, strings.Join(args, " "), 0)
-	return strings.TrimSpace(s.out)
-}
-
-// release puts a version into the registry: v1 with more lines in its recipe.
-func (h *host) release(tag string, lines ...string) {
-	h.t.Helper()
-	recipe := "FROM " + h.image + ":v1\nLABEL version=" + tag + "\n" + strings.Join(lines, "\n") + "\n"
-	h.must(&recipe, "build", "--quiet", "--format", "docker", "--tag", h.image+":"+tag, "-")
-	h.must(nil, "push", "--quiet", h.image+":"+tag)
-}
-
-// script runs one of the scripts to its end.
-func (h *host) script(name string, args ...string) said {
-	h.t.Helper()
-	cmd := exec.Command(filepath.Join(repository, "deploy", name), args...)
-	cmd.Env = h.environ()
-	return finish(h.t, cmd)
-}
-
-const repository = "../.."
-
-// runs says which tag runs; empty: none, or several.
-func (h *host) runs() string {
-	h.t.Helper()
-	return h.must(nil, "ps", "--filter", "label=detections.hub=detections", "--format", `{{index .Labels "detections.tag"}}`)
-}
-
-func (h *host) previous() string {
-	b, _ := os.ReadFile(h.path("state/.deploy-previous-tag"))
-	return strings.TrimSpace(string(b))
-}
-
-// TestDeployUnderLoad deploys and rolls back again and again while clients upload.
+// TestDeployUnderLoad deploys and rolls back again and again while clients upload videos of
+// minutes, and others watch.
 func TestDeployUnderLoad(t *testing.T) {
 	h, n := newHost(t), rounds(t, 2)
 	h.release("v1")
 	h.release("v2")
+	h.configure("READY_TIMEOUT=60")
 	h.script("start-services.sh", "v1").check(t, "start", 0, "is ready at")
-	l := newLoad(t, h.url)
+	l, ws := newLoadOf(t, h.url, minuteJobs, minutes(t)), &watchers{t: t, url: h.url}
+	l.pace, l.began = realTime, ws.begin
 	l.begin(number(t, "CHAOS_CLIENTS", 4), 5)
-	health := newProbe(h.url)
+	health, begun := newProbe(h.url), time.Now()
 	for i := range n {
 		s := h.script("deploy.sh", "v2")
 		s.check(t, "deploy", 0, "replace   ok", "observe   ok")
@@ -188,91 +43,68 @@ func TestDeployUnderLoad(t *testing.T) {
 			t.Fatalf("after rollback %d %q runs", i, h.runs())
 		}
 	}
+	t.Logf("%d deployments and rollbacks in %v", n, time.Since(begun).Round(time.Second))
 	health.end(t)
 	l.finish()
-	t.Logf("%d deployments and rollbacks: %v; %v", n, l, health)
-	if l.resumed.Load() == 0 || l.refused.Load() > 0 {
-		t.Errorf("%d came back, %d refused", l.resumed.Load(), l.refused.Load())
+	ws.work.Wait()
+	t.Logf("%v\n%v\n%v", l, ws, health)
+	if l.resumed.Load() == 0 || ws.resumed.Load() == 0 || l.refused.Load() > 0 {
+		t.Errorf("%d uploads and %d watchers came back, %d refused", l.resumed.Load(), ws.resumed.Load(), l.refused.Load())
 	}
 }
 
-// TestDeployOfABrokenVersion: the version before never stops serving, unless the new one
-// breaks only once it has taken over; then it comes back.
-func TestDeployOfABrokenVersion(t *testing.T) {
-	h := newHost(t)
-	h.release("v1")
-	h.script("start-services.sh", "v1").check(t, "start", 0)
-	health := newProbe(h.url)
-	for tag, c := range map[string]struct {
-		line, says string
-		status     int
-	}{
-		"crashes":      {"ENV DETECTIONS_LOG_LEVEL=loud", "does not serve", 1},
-		"never-ready":  {"ENV DETECTIONS_ORT_LIBRARY=/nowhere.so", "not ready within", 1},
-		"no-program":   {`ENTRYPOINT ["/nothing"]`, "does not run", 4},
-		"refuses-work": {"ENV DETECTIONS_MAX_PICTURE=1", "a detection                  FAILED", 1},
-	} {
-		h.release(tag, c.line)
-		begun := time.Now()
-		h.script("deploy.sh", tag).check(t, tag, c.status, c.says)
-		t.Logf("%s: found out after %v", tag, time.Since(begun).Round(100*time.Millisecond))
-		if h.runs() != "v1" {
-			t.Fatalf("%s: %q runs", tag, h.runs())
-		}
-	}
-	health.end(t)
-	t.Log(health)
-
-	// One that ends while it is observed.
-	h.release("dies")
-	h.configure("OBSERVE=60")
-	done := make(chan said)
-	go func() { done <- h.script("deploy.sh", "dies") }()
-	eventually(t, "the new version", func() bool {
-		return h.runs() == "dies" && exec.Command("curl", "-sf", h.url+"/readyz").Run() == nil
-	})
-	time.Sleep(3 * time.Second) // it is verified
-	begun := time.Now()
-	h.must(nil, "stop", "--time", "0", h.must(nil, "ps", "--filter", "label=detections.tag=dies", "--format", "{{.Names}}"))
-	s := <-done
-	s.check(t, "a version that dies", 5, "health checks in a row have failed", "rolled back to v1")
-	t.Logf("died, noticed and rolled back after %v", time.Since(begun).Round(100*time.Millisecond))
-	if h.runs() != "v1" {
-		t.Errorf("%q runs", h.runs())
-	}
-	evidence, _ := filepath.Glob(h.path("state/evidence/*/log"))
-	if len(evidence) == 0 {
-		t.Error("no evidence was kept")
-	}
-}
-
-// TestDeployInterruptedAnywhere kills deploy.sh at random moments: the same command again
-// repairs.
+// TestDeployInterruptedAnywhere kills deploy.sh in every step, at its beginning and a moment
+// later: the same command again repairs.
 func TestDeployInterruptedAnywhere(t *testing.T) {
 	h := newHost(t)
 	h.release("v1")
 	h.release("v2")
 	h.script("start-services.sh", "v1").check(t, "start", 0)
 	health := newProbe(h.url)
-	tags := []string{"v2", "v1"}
-	for i := range rounds(t, 6) {
-		tag := tags[i%2]
-		cmd := exec.Command(filepath.Join(repository, "deploy", "deploy.sh"), tag)
-		cmd.Env = h.environ()
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(time.Duration(300+700*i) * time.Millisecond)
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		// The lock is free once what the script had started has ended too.
-		eventually(t, "the lock", func() bool { return h.script("deploy.sh", tag).status != 3 })
-		if h.runs() != tag {
-			t.Fatalf("round %d: %q runs, not %s", i, h.runs(), tag)
+	steps := []string{"", "deploy.sh: checks ", "deploy.sh: pull ", "deploy.sh: try ", "deploy.sh: replace ", "deploy.sh: verify "}
+	tags := []string{"v1", "v2"}
+	round := 0
+	for _, later := range []time.Duration{0, 400 * time.Millisecond} {
+		for _, step := range steps {
+			round++
+			tag := tags[round%2]
+			h.killAfter(step, later, tag)
+			// The lock is free once what the script had started has ended too.
+			eventually(t, "the lock", func() bool { return h.script("deploy.sh", tag).status != 3 })
+			if h.runs() != tag {
+				t.Fatalf("killed %v after %q: %q runs, not %s", later, step, h.runs(), tag)
+			}
 		}
 	}
+	h.killAfter("", 700*time.Millisecond, "--rollback")
+	eventually(t, "the lock", func() bool { return h.script("deploy.sh", "--rollback").status != 3 })
+	if h.runs() != h.previous() {
+		t.Errorf("%q runs, not %q", h.runs(), h.previous())
+	}
 	health.end(t)
-	t.Log(health)
+	t.Logf("killed %d times: %v", round+1, health)
+}
+
+// killAfter runs deploy.sh, and kills it some time after it has said that a step is over; after
+// nothing: after its start.
+func (h *host) killAfter(step string, later time.Duration, args ...string) {
+	h.t.Helper()
+	cmd := exec.Command(filepath.Join(repository, "deploy", "deploy.sh"), args...)
+	cmd.Env = h.environ()
+	errs, err := cmd.StderrPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	lines := bufio.NewScanner(errs)
+	for step != "" && lines.Scan() && !strings.HasPrefix(lines.Text(), step) {
+	}
+	time.Sleep(later)
+	_ = cmd.Process.Kill()
+	errs.Close() // what it had started may have it open still
+	_ = cmd.Wait()
 }
 
 // TestDeployStopAndStartByHand, as with the old scripts.
@@ -281,6 +113,8 @@ func TestDeployStopAndStartByHand(t *testing.T) {
 	h.release("v1")
 	h.script("health-check.sh").check(t, "nothing runs", 1, "not healthy")
 	h.script("pull-images.sh", "v1").check(t, "pull", 0, "v1 is here")
+	h.configure("PREBUILD=1")
+	h.script("pull-images.sh", "v1").check(t, "pull, and build", 0, "v1 is here", "cpu")
 	h.script("start-services.sh", "v1").check(t, "start", 0, "ENABLED", "v1 is ready")
 	h.script("start-services.sh", "v1").check(t, "start again", 0, "runs already")
 	h.script("health-check.sh", "--wait", "10").check(t, "health", 0, "healthy: nanodet-g-416")
@@ -322,13 +156,25 @@ func TestDeploySaysWhatIsWrong(t *testing.T) {
 		"a bad LISTEN":       {"health-check.sh", nil, []string{"LISTEN=here"}, 2, "LISTEN: expected address:port"},
 		"no engine":          {"stop-services.sh", nil, []string{"ENGINE=nothing"}, 2, "there is no nothing"},
 		"registry down":      {"pull-images.sh", []string{"v2"}, []string{"IMAGE=127.0.0.1:1/detections"}, 1, "cannot be had"},
+		"no registry at all": {"deploy.sh", []string{"v2"}, []string{"IMAGE=127.0.0.1:1/detections"}, 4, "cannot be had"},
+		"a missing ENV_FILE": {"deploy.sh", []string{"v1"}, []string{"ENV_FILE=/nowhere"}, 2, "ENV_FILE: /nowhere cannot be read"},
+		"no data directory":  {"start-services.sh", []string{"v1"}, []string{"DATA=/nowhere"}, 2, "DATA: there is no folder /nowhere"},
+		"a bad number":       {"deploy.sh", []string{"v1"}, []string{"MAX_ERRORS=few"}, 2, `MAX_ERRORS: expected a number, found "few"`},
+		"no IMAGE":           {"deploy.sh", []string{"v1"}, []string{"IMAGE="}, 2, "IMAGE is not set"},
 	} {
 		h.configure(c.conf...)
 		h.script(c.script, c.args...).check(t, name, c.status, c.says)
 	}
 	h.configure()
 	h.write("state/.deploy-previous-tag", "no tag at all\n")
-	h.script("deploy.sh", "--rollback").check(t, "an unreadable tag", 2, "there is no tag in")
+	h.script("deploy.sh", "--rollback").check(t, "a tag that is none", 2, "there is no tag in")
+	if err := os.Remove(h.path("state/.deploy-previous-tag")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(h.path("state/.deploy-previous-tag"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	h.script("deploy.sh", "--rollback").check(t, "an unreadable tag", 2, "cannot be read")
 	lock := exec.Command("flock", h.path("state/.deploy-lock"), "sleep", "60")
 	if err := lock.Start(); err != nil {
 		t.Fatal(err)
@@ -340,6 +186,23 @@ func TestDeploySaysWhatIsWrong(t *testing.T) {
 	if h.runs() != "v1" {
 		t.Errorf("%q runs", h.runs())
 	}
+}
+
+// TestDeployToATakenPort: who has it keeps it, and nothing of ours stays behind.
+func TestDeployToATakenPort(t *testing.T) {
+	h := newHost(t)
+	h.release("v1")
+	other, err := net.Listen("tcp", strings.TrimPrefix(h.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.script("deploy.sh", "v1").check(t, "deploy", 4, "port                         FAILED", "nothing was changed")
+	h.script("start-services.sh", "v1").check(t, "start", 1, "address already in use", "v1 does not start; its log is in")
+	other.Close()
+	if all := h.must(nil, "ps", "--all", "--format", "{{.Names}} {{.Status}}"); all != "" {
+		t.Errorf("left behind: %s", all)
+	}
+	h.script("deploy.sh", "v1").check(t, "a first deployment", 0, "port                         ok", "observe   ok")
 }
 
 // TestDeployChecksResults: what CI and the scan of an image leave is checked line by line.
@@ -396,8 +259,15 @@ func TestDeployImage(t *testing.T) {
 			t.Errorf("the bill of materials has %s %q, %v", name, has[name], err)
 		}
 	}
-	version := h.must(nil, "run", "--rm", "--no-healthcheck", "--network", "none", "--read-only", "--ulimit", "nofile=4096:4096", "--ulimit", "nproc=4096:4096", h.image+":v1", "version")
+	limits := []string{"--no-healthcheck", "--ulimit", "nofile=4096:4096", "--ulimit", "nproc=4096:4096", "--read-only"}
+	version := h.must(nil, append(append([]string{"run", "--rm", "--network", "none"}, limits...), h.image+":v1", "version")...)
 	if !regexp.MustCompile(`^detections \S+`).MatchString(version) {
 		t.Errorf("it says %q", version)
 	}
+	// By itself, as compose runs it: a new volume is its user's, and its health check finds it.
+	h.must(nil, append(append([]string{"run", "--detach", "--name", "alone", "--network", "host", "--tmpfs", "/tmp", "--volume", "data:/data", "--env", "DETECTIONS_LISTEN=" + strings.TrimPrefix(h.url, "http://")}, limits...), h.image+":v1")...)
+	eventually(t, "the health check", func() bool {
+		check := exec.Command(h.engine[0], append(h.engine[1:], "exec", "alone", "/detections", "health")...)
+		return check.Run() == nil
+	})
 }

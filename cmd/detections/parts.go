@@ -37,6 +37,7 @@ type parts struct {
 func build(s *settings, log *slog.Logger) *parts {
 	m := web.NewMetrics(version)
 	p := &parts{decoders: newDecoders(s, log), metrics: m}
+	m.WatchDecoders(p.decoders.Count)
 	p.deployer = newDeployer(s, m, p.decoders, log)
 	p.ai = p.deployer.ai
 	return p

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"strings"
 
@@ -18,12 +20,22 @@ type remote struct {
 }
 
 func (r *remote) flags(cmd *cobra.Command) {
-	def := defaultHub
-	if env := os.Getenv("DETECTIONS_HUB"); env != "" {
-		def = env
-	}
+	def := cmp.Or(os.Getenv("DETECTIONS_HUB"), hubOfThisMachine(os.Getenv("DETECTIONS_LISTEN")), defaultHub)
 	cmd.Flags().StringVar(&r.url, "hub", def, "`URL` of the hub; also DETECTIONS_HUB")
 	cmd.Flags().StringVar(&r.tokenFile, "token-file", os.Getenv("DETECTIONS_TOKEN_FILE"), "`file` with the API key or token for it, read anew for every request; also DETECTIONS_TOKEN_FILE, or the token itself in DETECTIONS_TOKEN")
+}
+
+// hubOfThisMachine is where a hub is that listens as this environment says: the health check
+// of a container has the hub's own environment.
+func hubOfThisMachine(listen string) string {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return ""
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port)
 }
 
 // config is that of a client of the hub.

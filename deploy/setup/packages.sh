@@ -7,6 +7,7 @@
 #   go      Debian's Go, if there is no Go at all (go.sh gets a newer one with it)
 #   test    what the tests use besides
 #   containers  what the tests of the deployment use
+#   monitoring  Prometheus, for the test of its rules and the picture of the dashboard
 #   sbom    what writing the bill of materials takes
 #
 # Where nothing is missing it does nothing, takes milliseconds and needs no root.
@@ -24,7 +25,8 @@ declare -A groups=(
     ca-certificates=/etc/ssl/certs/ca-certificates.crt'
   [go]='golang-go=go'
   [sbom]='jq=jq'
-  [containers]='podman=podman runc=runc docker-registry=docker-registry jq=jq curl=curl'
+  [monitoring]='prometheus=prometheus'
+  [containers]='podman=podman runc=runc docker-registry=docker-registry jq=jq curl=curl caddy=caddy'
   [test]='
     chromium=chromium fonts-dejavu-core=/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
     ffmpeg=ffmpeg shellcheck=shellcheck jq=jq python3=python3

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 	"time"
 
 	"detections/session/wire"
@@ -13,10 +14,7 @@ import (
 // The schema of what is stored. A minor step adds what the version before can skip:
 // fields with a new tag, more bytes in a record's header, keys of a new kind. All
 // else is a major step, and a program refuses a store with a major it does not know.
-const (
-	schemaMajor = 1
-	schemaMinor = 0
-)
+const schemaMajor = 1
 
 // Kinds of keys, their first byte. What follows is the length of the session's id
 // (one byte) and the id, and for a record its offset (8 bytes, big endian), so that a
@@ -63,7 +61,7 @@ const flagEmpty = 1
 // later minor version adds comes behind.
 const (
 	maxType   = 64 // bytes
-	maxHeader = 1 + 1 + 1 + 2*binary.MaxVarintLen64 + 1 + maxType
+	maxHeader = 1 + 1 + 1 + 2*binary.MaxVarintLen64 + 1 + maxType + len(nextHeader)
 )
 
 // appendHeader writes a record's header; total is Status.Bytes with this record.
@@ -84,6 +82,7 @@ func appendHeader(b []byte, r *Record, total int64) []byte {
 		b = append(b, byte(len(r.Type)))
 		b = append(b, r.Type...)
 	}
+	b = append(b, nextHeader...)
 	b[start] = byte(len(b) - start - 1)
 	return b
 }
@@ -195,6 +194,9 @@ func appendState(b []byte, st *Status, extra []byte) []byte {
 		b = appendNumber(b, tagFinal, 1)
 	}
 	b = appendNumber(b, tagDelivered, st.Delivered)
+	if !strings.Contains(string(extra), nextState) {
+		b = append(b, nextState...)
+	}
 	return append(b, extra...)
 }
 

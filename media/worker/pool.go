@@ -66,6 +66,14 @@ type Pool struct {
 	active map[*decoder]struct{} // guarded by mu; nil once closed
 }
 
+// Count is how many processes decode, and how many wait for a job, beside the one that the
+// spawner holds.
+func (p *Pool) Count() (working, waiting int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.active), len(p.idle)
+}
+
 // NewPool starts the first processes in the background.
 func NewPool(cfg Config) *Pool {
 	cfg.Path = cmp.Or(cfg.Path, "/proc/self/exe")
