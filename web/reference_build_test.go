@@ -63,13 +63,6 @@ func messages(t *testing.T, s *schemas) (client, hub, examples object) {
 	return client, hub, examples
 }
 
-func names(o object) (all []string) {
-	for _, m := range o {
-		all = append(all, m.name)
-	}
-	return all
-}
-
 // asyncapi is the document of what is said over the WebSocket and the data channel.
 func asyncapi(t *testing.T, src *sources) object {
 	t.Helper()
@@ -99,8 +92,10 @@ func asyncapi(t *testing.T, src *sources) object {
 			{"data", object{{"address", wire.Subprotocol}, {"description", "The data channel of a WebRTC connection, which the client opens. Media goes up as a video track."}, {"messages", sent}}},
 		}},
 		{"operations", object{
-			{"say", operation("receive", "socket", client)}, {"tell", operation("send", "socket", hub)},
-			{"sayOnData", operation("receive", "data", onChannel)}, {"tellOnData", operation("send", "data", toChannel)},
+			{"say", operation("receive", "socket", client)},
+			{"tell", operation("send", "socket", hub)},
+			{"sayOnData", operation("receive", "data", onChannel)},
+			{"tellOnData", operation("send", "data", toChannel)},
 		}},
 		{"components", object{{"messages", all}, {"schemas", s.list()}}},
 	}
@@ -130,7 +125,8 @@ func openapi(src *sources, table []route) object {
 		{"paths", paths},
 		{"components", object{
 			{"securitySchemes", object{{"bearer", object{{"type", "http"}, {"scheme", "bearer"}, {"description", "An API key or a JSON Web Token."}}}}},
-			{"responses", object{{"problem", failure}}}, {"schemas", s.list()},
+			{"responses", object{{"problem", failure}}},
+			{"schemas", s.list()},
 		}},
 	}
 }

@@ -234,7 +234,7 @@ func (s *schemas) structure(t reflect.Type) object {
 }
 
 func (s *schemas) fields(t reflect.Type, properties *object, required *[]string) {
-	for f := range fieldsOf(t) {
+	for f := range t.Fields() {
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		switch {
 		case name == "-" || !f.IsExported() && !f.Anonymous:
@@ -256,16 +256,6 @@ func (s *schemas) fields(t reflect.Type, properties *object, required *[]string)
 		*properties = append(*properties, member{name, value})
 		if options == "" {
 			*required = append(*required, name)
-		}
-	}
-}
-
-func fieldsOf(t reflect.Type) func(func(reflect.StructField) bool) {
-	return func(yield func(reflect.StructField) bool) {
-		for i := range t.NumField() {
-			if !yield(t.Field(i)) {
-				return
-			}
 		}
 	}
 }

@@ -59,8 +59,10 @@ var calls = map[string]call{
 	"GET /metrics": {does: "Metrics in the format of Prometheus.", status: "200", answers: []string{"text/plain"}},
 	"GET /classes": {does: "What the model in force can detect.", status: "200", answers: jsonOnly, answer: classList{}},
 	"POST /detect": {does: "Detects in one picture: the body, or the multipart part `file`.", query: []string{"threshold", "iou", "labels"}, body: []string{"image/*", "multipart/form-data"}, status: "200", answers: jsonOnly, answer: wire.Picture{}},
-	"POST /detect/video": {does: "Detects in a video: the body, or a multipart part. The answer streams events while the upload runs.", query: uploading, body: []string{"*/*", "multipart/form-data"}, status: "200", answers: streams,
-		more: map[string]string{"202": "With `Prefer: respond-async`: `started` and a `Location`, as soon as the media was recognised."}},
+	"POST /detect/video": {
+		does: "Detects in a video: the body, or a multipart part. The answer streams events while the upload runs.", query: uploading, body: []string{"*/*", "multipart/form-data"}, status: "200", answers: streams,
+		more: map[string]string{"202": "With `Prefer: respond-async`: `started` and a `Location`, as soon as the media was recognised."},
+	},
 	"PUT /detect/video":             {does: "The same; what `curl -T` sends.", query: uploading, body: anything, status: "200", answers: streams},
 	"POST /detect/{media_id}":       {does: "Begins a session on media of the Annotations service, which the hub fetches.", query: uploading, status: "202", answers: jsonOnly, answer: wire.Started{}},
 	"GET /detect/stream":            {does: "Server-sent events of a session, of the newest on media, or, without either, of everything as it comes. The header `Last-Event-ID` (`epoch:offset`) resumes.", query: []string{"session", "media", "results", "last_event_id", "ticket"}, status: "200", answers: []string{"text/event-stream"}},
@@ -79,8 +81,10 @@ var calls = map[string]call{
 	"POST /v1/outbox/retry":         {does: "Delivers dead letters once more.", body: jsonOnly, request: letterRequest{}, status: "200", answers: jsonOnly, answer: outbox.Replayed{}},
 	"POST /v1/outbox/drop":          {does: "Drops dead letters.", body: jsonOnly, request: letterRequest{}, status: "200", answers: jsonOnly, answer: outbox.Replayed{}},
 	"OPTIONS /v1/whip":              {does: "Says what WHIP takes, and in `Link` which ICE servers may help.", status: "204"},
-	"POST /v1/whip": {does: "Begins a live session over WebRTC (WHIP, RFC 9725) with an SDP offer that sends video; `Location` is its secret resource.", query: append([]string{"session"}, sampling...),
-		body: []string{typeSDP}, status: "201", answers: []string{typeSDP}},
+	"POST /v1/whip": {
+		does: "Begins a live session over WebRTC (WHIP, RFC 9725) with an SDP offer that sends video; `Location` is its secret resource.", query: append([]string{"session"}, sampling...),
+		body: []string{typeSDP}, status: "201", answers: []string{typeSDP},
+	},
 	"PATCH /v1/whip/{resource}":  {does: "Takes ICE candidates, or with `If-Match: *` restarts ICE.", body: []string{typeSDPFrag}, status: "204", more: map[string]string{"200": "ICE was restarted: the fragment of the hub's side."}},
 	"DELETE /v1/whip/{resource}": {does: "Ends the connection and, when what came is decoded, its session.", status: "200"},
 }
@@ -124,11 +128,15 @@ var someAccounting = wire.Accounting{
 
 // told are examples of what the hub says.
 var told = []wire.HubMessage{
-	&wire.Started{Type: wire.TypeStarted, Session: "GJ3FQ", Token: "XK5TW", Epoch: "6KQ2ZB7A", Recovered: true,
-		Model: &wire.StartedModel{ModelRef: wire.ModelRef{Name: "nanodet", Version: "1"}, Labels: []string{"person", "bicycle"}}, Limits: &wire.StartedLimits{Window: 8 << 20, Message: 1 << 20, Bytes: 1 << 34}},
+	&wire.Started{
+		Type: wire.TypeStarted, Session: "GJ3FQ", Token: "XK5TW", Epoch: "6KQ2ZB7A", Recovered: true,
+		Model: &wire.StartedModel{ModelRef: wire.ModelRef{Name: "nanodet", Version: "1"}, Labels: []string{"person", "bicycle"}}, Limits: &wire.StartedLimits{Window: 8 << 20, Message: 1 << 20, Bytes: 1 << 34},
+	},
 	&wire.Configured{Type: wire.TypeConfigured, Offset: 1, Mode: wire.Live, Sample: wire.Sample{All: true}, Detect: wire.DetectInForce{Threshold: 0.45, IoU: 0.5}, Model: wire.ModelRef{Name: "nanodet", Version: "1"}},
-	&wire.Detections{Type: wire.TypeDetections, Offset: 2, Frame: 0, RTP: new(uint32(90000)), Width: 640, Height: 480, Model: "nanodet@1",
-		Detections: []wire.Detection{{Label: "person", Confidence: 0.87, Box: [4]wire.Pixels{12, 30.5, 80, 200}, Track: 3}}, Timing: wire.Timing{Decode: 900_000, Infer: 12_000_000, Total: 14_000_000}},
+	&wire.Detections{
+		Type: wire.TypeDetections, Offset: 2, Frame: 0, RTP: new(uint32(90000)), Width: 640, Height: 480, Model: "nanodet@1",
+		Detections: []wire.Detection{{Label: "person", Confidence: 0.87, Box: [4]wire.Pixels{12, 30.5, 80, 200}, Track: 3}}, Timing: wire.Timing{Decode: 900_000, Infer: 12_000_000, Total: 14_000_000},
+	},
 	&wire.Segment{Type: wire.TypeSegment, Offset: 80, Reason: wire.Reconnected, Frame: 78, Bytes: 90_000, Missed: map[string]int64{"not_recorded": 0}},
 	&wire.Ack{Type: wire.TypeAck, Bytes: 65536},
 	&wire.Progress{Type: wire.TypeProgress, Offset: 30, Bytes: 65536, Accounting: someAccounting, Percent: new(wire.Decimal(6.25))},

@@ -150,8 +150,8 @@ func fill(v reflect.Value, src *sources) {
 		v.Set(reflect.New(v.Type().Elem()))
 		fill(v.Elem(), src)
 	case reflect.Struct:
-		for i := range v.NumField() {
-			fill(v.Field(i), src)
+		for _, field := range v.Fields() {
+			fill(field, src)
 		}
 	case reflect.Slice:
 		if v.Type() == reflect.TypeFor[json.RawMessage]() {
