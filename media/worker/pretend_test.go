@@ -66,7 +66,7 @@ func misbehave(c *child, how string) error {
 		f := good
 		change(&f)
 		send(f.append(nil))
-		select {}
+		forever()
 	}
 	switch how {
 	case "crash":
@@ -79,7 +79,7 @@ func misbehave(c *child, how string) error {
 	case "panic":
 		panic("a bug in the loop")
 	case "hang":
-		select {}
+		forever()
 	case "refuse":
 		return &media.Error{Kind: media.ErrUnsupported, Message: "no\x00 thanks"}
 	case "does not listen":
@@ -93,7 +93,7 @@ func misbehave(c *child, how string) error {
 	case "claims to wait":
 		c.status.state.Store(uint32(awaitingInput))
 		c.status.have.Store(50)
-		select {}
+		forever()
 	case "limits":
 		return errors.New(limits())
 	case "chatter":
@@ -134,25 +134,25 @@ func misbehave(c *child, how string) error {
 		lie(func(f *frame) { f.at.Rate = math.NaN() })
 	case "a rule that was not asked for":
 		send(appendRule(nil, media.RuleChange{ID: 1, From: 3}, good.at.Stats))
-		select {}
+		forever()
 	case "another protocol":
 		send([]byte{9, msgFrame})
-		select {}
+		forever()
 	case "an unknown message":
 		send([]byte{protocol, 'Z'})
-		select {}
+		forever()
 	case "a message that is too long":
 		send(make([]byte, maxMessage+1))
-		select {}
+		forever()
 	case "a torn frame":
 		send(good.append(nil)[:40])
-		select {}
+		forever()
 	case "a wrong note":
 		send([]byte{protocol, msgNote, '{', '}'})
-		select {}
+		forever()
 	case "an unknown end":
 		send([]byte(string([]byte{protocol, msgEnd}) + `{"Kind":"surprise"}`))
-		select {}
+		forever()
 	}
 	return nil
 }
@@ -166,4 +166,12 @@ func limits() string {
 		s = append(s, strconv.FormatUint(r.Max, 10))
 	}
 	return fmt.Sprintf("%s env %d", strings.Join(s, " "), len(os.Environ()))
+}
+
+// forever is a loop that hangs. It has a timer: without cgo Go's runtime would find that
+// nothing can happen any more, and end the process.
+func forever() {
+	for {
+		time.Sleep(time.Hour)
+	}
 }
