@@ -61,13 +61,17 @@ func (g *guard) validate() error {
 }
 
 // hubLimits are the limits as the hub takes them: there 0 is the default, here none. There
-// are never more sessions than the memory is enough for.
+// are no more sessions than the memory is enough for, unless the operator wants them.
 func (s *settings) hubLimits(log *slog.Logger) hub.Limits {
 	l := s.limits
 	l.DecodeCores = s.schedule.decodeCores(cores())
 	memory, _ := memoryOf("/")
-	if room := sessionRoom(memory); room > 0 && room < l.Sessions {
-		log.Warn("sessions are limited by memory", "sessions", room, "max-sessions", l.Sessions, "memory", humanize.IBytes(uint64(memory)))
+	switch room := sessionRoom(memory); {
+	case room == 0 || room >= l.Sessions:
+	case s.sessionsGiven != nil && s.sessionsGiven.Changed:
+		log.Warn("there may not be memory for so many sessions", "max-sessions", l.Sessions, "enough for", room, "memory", humanize.IBytes(uint64(memory)))
+	default:
+		log.Warn("sessions are limited by memory", "sessions", room, "instead of", l.Sessions, "memory", humanize.IBytes(uint64(memory)))
 		l.Sessions = room
 	}
 	if l.Rates.Least == 0 {

@@ -43,12 +43,14 @@ type settings struct {
 	gpu        gpu
 	schedule   schedule
 
-	limits      hub.Limits
-	warmWorkers int
-	guard       guard
-	store       string
-	sync        string
-	takeover    bool
+	limits hub.Limits
+	// sessionsGiven is the setting of limits.Sessions: who gives one knows his memory.
+	sessionsGiven *pflag.Flag
+	warmWorkers   int
+	guard         guard
+	store         string
+	sync          string
+	takeover      bool
 
 	access      access
 	fence       fence
@@ -82,7 +84,8 @@ func (s *settings) flags() *pflag.FlagSet {
 	s.gpu.flags(f)
 	s.schedule.flags(f)
 
-	f.IntVar(&s.limits.Sessions, "max-sessions", d.Sessions, "most sessions that run at once; never more than there is memory for, 64 MiB each beside 256 for the hub")
+	f.IntVar(&s.limits.Sessions, "max-sessions", d.Sessions, "most sessions that run at once; if it is not given, as many as there is memory for as well, 64 MiB each beside 256 for the hub")
+	s.sessionsGiven = f.Lookup("max-sessions")
 	f.IntVar(&s.limits.Pictures, "max-pictures", d.Pictures, "most pictures that are worked on at once")
 	f.Var((*byteSize)(&s.limits.Bytes), "max-media", "most bytes of one session's media")
 	f.Var((*byteSize)(&s.limits.Picture), "max-picture", "most bytes of one picture")
