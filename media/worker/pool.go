@@ -57,8 +57,7 @@ const (
 type Pool struct {
 	cfg     Config
 	room    chan struct{} // holds a token for each job
-	idle    chan *process // as many as there are to be
-	taken   chan struct{} // one of them was taken
+	idle    chan *process // the spawner holds one more
 	failed  chan error    // why the spawner has none; never buffered
 	quit    chan struct{} // closed by Close
 	spawner sync.WaitGroup
@@ -67,7 +66,8 @@ type Pool struct {
 	active map[*decoder]struct{} // guarded by mu; nil once closed
 }
 
-// Count is how many processes decode, and how many wait for a job.
+// Count is how many processes decode, and how many wait for a job, beside the one that the
+// spawner holds.
 func (p *Pool) Count() (working, waiting int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -89,7 +89,7 @@ func NewPool(cfg Config) *Pool {
 	cfg.Log = cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
 	p := &Pool{
 		cfg: cfg, room: make(chan struct{}, cfg.Max),
-		idle: make(chan *process, cfg.Idle), taken: make(chan struct{}, 1), failed: make(chan error),
+		idle: make(chan *process, cfg.Idle-1), failed: make(chan error),
 		quit: make(chan struct{}), active: make(map[*decoder]struct{}),
 	}
 	p.spawner.Go(p.spawn)
@@ -102,10 +102,6 @@ const lowered = 5
 // retryAfter is how long the spawner waits after a process could not be started.
 const retryAfter = time.Second
 
-// calm is how long the spawner leaves the processors to a job that has just begun,
-// while another process is ready: what it starts takes 20 ms of them.
-const calm = 250 * time.Millisecond
-
 // spawn starts a process whenever one was taken. It stays on one thread for as long
 // as the pool lives, because a process dies with the thread that started it.
 func (p *Pool) spawn() {
@@ -115,7 +111,7 @@ func (p *Pool) spawn() {
 	if own, err := unix.Getpriority(unix.PRIO_PROCESS, 0); err == nil { // 20 − nice, says the kernel
 		_ = unix.Setpriority(unix.PRIO_PROCESS, 0, min(20-own+lowered, 19))
 	}
-	for p.wanted() {
+	for {
 		proc, err := p.cfg.spawn()
 		if err != nil {
 			p.cfg.Log.Error("decoder process did not start", "err", err)
@@ -131,33 +127,12 @@ func (p *Pool) spawn() {
 			}
 			continue
 		}
-		p.idle <- proc // there is room: nobody else starts any
-	}
-}
-
-// wanted waits until another process is to be started; false: there is no more.
-func (p *Pool) wanted() bool {
-	for len(p.idle) == cap(p.idle) {
 		select {
-		case <-p.taken:
+		case p.idle <- proc:
 		case <-p.quit:
-			return false
+			proc.kill()
+			return
 		}
-		for later := time.After(calm); later != nil && len(p.idle) > 0; {
-			select {
-			case <-p.taken:
-			case <-later:
-				later = nil
-			case <-p.quit:
-				return false
-			}
-		}
-	}
-	select {
-	case <-p.quit:
-		return false
-	default:
-		return true
 	}
 }
 
@@ -228,10 +203,6 @@ func (p *Pool) begin(ctx context.Context, file *os.File, j media.Job) (*decoder,
 func (p *Pool) take(ctx context.Context) (*process, error) {
 	select {
 	case proc := <-p.idle:
-		select {
-		case p.taken <- struct{}{}:
-		default:
-		}
 		return proc, nil
 	case err := <-p.failed:
 		return nil, &media.Error{Kind: media.ErrStarting, Message: "a decoder process did not start: " + err.Error()}

@@ -351,23 +351,6 @@ func TestPoolIsBounded(t *testing.T) {
 	b.Close()
 }
 
-// One that was taken is replaced, at once if none is left.
-func TestThePoolFillsUpAgain(t *testing.T) {
-	p := pool(t, Config{Idle: 2})
-	full := func() {
-		for _, waiting := p.Count(); waiting < 2; _, waiting = p.Count() {
-			runtime.Gosched()
-		}
-	}
-	full()
-	defer begin(t, p, "", 1).Close()
-	full()
-	for range 4 {
-		defer begin(t, p, "", 1).Close()
-	}
-	full()
-}
-
 func TestPoolCloseEndsEverything(t *testing.T) {
 	p := NewPool(Config{Idle: 3})
 	d := begin(t, p, "", 10)
