@@ -188,7 +188,8 @@ func TestACompleteLiveInputEndsAfterARestart(t *testing.T) {
 		r.upload(video(50))
 		time.Sleep(105 * ms)
 		l.suspend(r)
-		if _, end := l.next().finish(); end.Outcome != wire.Done || end.Accounting.Inferred != 10 {
+		// Ten are inferred by then; the eleventh is in the decoder, and may get through.
+		if _, end := l.next().finish(); end.Outcome != wire.Done || end.Accounting.Inferred < 10 || end.Accounting.Inferred > 11 {
 			t.Errorf("end %+v", end)
 		}
 	})
