@@ -25,6 +25,7 @@ type Metrics struct {
 	failures prometheus.Counter
 	stages   *prometheus.HistogramVec
 	appends  prometheus.Histogram
+	syncs    prometheus.Histogram
 	requests requests
 	// deliveries is registered by WatchOutbox.
 	deliveries *prometheus.HistogramVec
@@ -51,12 +52,16 @@ func NewMetrics(version string) *Metrics {
 			Name: "detections_append_seconds", Help: "Time of an event into the store; nobody is told of it before.",
 			Buckets: prometheus.ExponentialBuckets(0.000_02, 2, 16),
 		}),
+		syncs: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "detections_sync_seconds", Help: "Time of a sync of the store's log to the disk.",
+			Buckets: prometheus.ExponentialBuckets(0.000_1, 2, 16),
+		}),
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "detections_info", Help: "1, with the version as a label.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	info.Set(1)
-	m.registry.MustRegister(m.batch, m.run, m.failures, m.stages, m.appends, info, m.requests.count, m.requests.took,
+	m.registry.MustRegister(m.batch, m.run, m.failures, m.stages, m.appends, m.syncs, info, m.requests.count, m.requests.took,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, stage := range stages {
 		m.stages.WithLabelValues(stage) // exist at zero
@@ -78,6 +83,9 @@ func (m *Metrics) ObserveRun(r infer.Run) {
 
 // ObserveAppend counts an event that was recorded.
 func (m *Metrics) ObserveAppend(d time.Duration) { m.appends.Observe(d.Seconds()) }
+
+// ObserveSync counts a sync of the store.
+func (m *Metrics) ObserveSync(d time.Duration) { m.syncs.Observe(d.Seconds()) }
 
 // ObserveResult counts a result.
 func (m *Metrics) ObserveResult(t wire.Timing) {

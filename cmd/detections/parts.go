@@ -84,12 +84,12 @@ func (p *parts) open(s *settings, store storeOpener, wait time.Duration, log *sl
 type storeOpener func(dir string) (timeline.Store, error)
 
 // onDisk is the store of a hub that serves; nil: in memory.
-func onDisk(s *settings, log *slog.Logger) storeOpener {
+func onDisk(s *settings, onSync func(time.Duration), log *slog.Logger) storeOpener {
 	if s.store == "memory" {
 		return nil
 	}
 	return func(dir string) (timeline.Store, error) {
-		o := timeline.Options{Logger: log}
+		o := timeline.Options{OnSync: onSync, Logger: log}
 		if s.sync == "always" {
 			o.Sync = timeline.Always
 		}

@@ -85,7 +85,7 @@ func serve(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := p.open(s, onDisk(s, log), wait, log); err != nil {
+	if err := p.open(s, onDisk(s, p.metrics.ObserveSync, log), wait, log); err != nil {
 		return err
 	}
 	d := &doors{listener: listener, served: make(chan error, 1)}

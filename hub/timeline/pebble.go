@@ -39,7 +39,9 @@ type Options struct {
 	Sync Sync
 	// Interval is how long a record waits for a sync under Sync Interval; default 10 ms.
 	Interval time.Duration
-	Logger   *slog.Logger // nil: none
+	// OnSync is told how long each sync of the log took; it must not block. nil: nobody is.
+	OnSync func(time.Duration)
+	Logger *slog.Logger // nil: none
 
 	fs      vfs.FS // nil: the operating system's
 	ballast int64  // bytes; 0: ballastSize

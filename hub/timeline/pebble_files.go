@@ -36,6 +36,7 @@ type files struct {
 	logDir string
 	always bool
 	log    *slog.Logger
+	onSync func(time.Duration)
 	closed chan struct{} // no more waiting
 
 	armed    atomic.Bool // false while opening: errors go to the caller of OpenPebble
@@ -53,7 +54,7 @@ type files struct {
 func newFiles(inner vfs.FS, dir string, o Options) *files {
 	f := &files{
 		FS: inner, logDir: filepath.Clean(dir), always: o.Sync == Always, log: o.Logger,
-		closed: make(chan struct{}), begun: time.Now(), interval: o.Interval, later: time.NewTimer(o.Interval),
+		onSync: o.OnSync, closed: make(chan struct{}), begun: time.Now(), interval: o.Interval, later: time.NewTimer(o.Interval),
 	}
 	f.later.Stop()
 	return f
@@ -266,8 +267,12 @@ func (l *logFile) sync() {
 	})
 	target = l.written.Load() // of everybody who waited for the lock
 	err := l.File.SyncData()
+	took := time.Since(begin)
 	if !slow.Stop() {
-		l.files.log.Warn("the disk was slow: a sync of the timeline store", "dur", time.Since(begin))
+		l.files.log.Warn("the disk was slow: a sync of the timeline store", "dur", took)
+	}
+	if l.files.onSync != nil {
+		l.files.onSync(took)
 	}
 	if err != nil {
 		l.files.fail(err) // what the kernel did with the pages is unknown: no second try
