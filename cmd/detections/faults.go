@@ -39,7 +39,7 @@ func (b *broken) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case b.fault == "answers-500" && works,
 		b.fault == "answers-500-later" && works && later,
-		b.fault == "fails-some" && r.URL.Path == "/classes" && b.asked.Add(1)%5 == 0:
+		b.fault == "fails-some" && r.URL.Path == "/classes" && b.asked.Add(1)%2 == 0:
 		b.failed.Add(1)
 		http.Error(w, "broken", http.StatusInternalServerError)
 		return
