@@ -108,7 +108,7 @@ test("a screen is shared: what it shows is looked at, and stops when the browser
 });
 
 test("the hub is restarted while the camera runs: the same session goes on as another segment", async (t) => {
-  const page = await visit(t, chrome, hub.url, { permissions: ["camera"], allowed: [/ERR_CONNECTION_REFUSED/] });
+  const page = await visit(t, chrome, hub.url, { permissions: ["camera"], allowed: [/ERR_CONNECTION_REFUSED/, /503/] });
   await page.getByRole("button", { name: "Camera" }).click();
   await page.waitForFunction(() => Number(document.getElementById("stage").dataset.frame) >= 5);
   const id = await sessionOf(page);
