@@ -69,9 +69,9 @@ func (s *settings) hubLimits(log *slog.Logger) hub.Limits {
 	switch room := sessionRoom(memory); {
 	case room == 0 || room >= l.Sessions:
 	case s.sessionsGiven != nil && s.sessionsGiven.Changed:
-		log.Warn("there may not be memory for so many sessions", "max-sessions", l.Sessions, "enough for", room, "memory", humanize.IBytes(uint64(memory)))
+		log.Warn("there may not be memory for so many sessions", "max-sessions", l.Sessions, "room", room, "memory", humanize.IBytes(uint64(memory)))
 	default:
-		log.Warn("sessions are limited by memory", "sessions", room, "instead of", l.Sessions, "memory", humanize.IBytes(uint64(memory)))
+		log.Warn("sessions are limited by memory", "sessions", room, "default", l.Sessions, "memory", humanize.IBytes(uint64(memory)))
 		l.Sessions = room
 	}
 	if l.Rates.Least == 0 {

@@ -194,7 +194,7 @@ func appendState(b []byte, st *Status, extra []byte) []byte {
 		b = appendNumber(b, tagFinal, 1)
 	}
 	b = appendNumber(b, tagDelivered, st.Delivered)
-	if !strings.Contains(string(extra), nextState) {
+	if nextState != "" && !strings.Contains(string(extra), nextState) {
 		b = append(b, nextState...)
 	}
 	return append(b, extra...)

@@ -29,7 +29,7 @@ func (m *cpuMeter) used() time.Duration {
 	now := time.Duration(ts.Nano())
 	d := now - m.seen
 	m.seen = now
-	return d
+	return max(0, d) // less than before: it is gone, and another process has its number
 }
 
 // cpuBudget bounds the processor time from one step of the loop to the next, that is
