@@ -75,9 +75,9 @@ func openAlone(library string) (*alone, error) {
 // asInHub is how the program configures the batcher.
 func (a *alone) asInHub() infer.BatcherConfig {
 	if a.solo == nil {
-		return infer.BatcherConfig{}
+		return infer.BatcherConfig{SharedCores: true}
 	}
-	return infer.BatcherConfig{Solo: func() (infer.Engine, error) { return keptOpen{a.solo}, nil }}
+	return infer.BatcherConfig{SharedCores: true, Solo: func() (infer.Engine, error) { return keptOpen{a.solo}, nil }}
 }
 
 func (a *alone) close() error {

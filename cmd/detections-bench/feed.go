@@ -249,7 +249,6 @@ func (f *funnel) Done(info media.FrameInfo, r *infer.Result) {
 
 // serve lets feeds compete for engines for a time. Those are left open.
 func (a *alone) serve(c infer.BatcherConfig, engines []infer.Engine, lasts time.Duration, fifo bool, feeds ...feed) ([]*fed, error) {
-	c.SharedCores = true
 	for _, e := range engines {
 		c.Engines = append(c.Engines, keptOpen{e})
 	}

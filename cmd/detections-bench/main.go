@@ -21,6 +21,7 @@
 //	operate     a scrape of the metrics at 1,000 sessions, and the end after SIGTERM
 //	live        WebRTC: from capture to box, first box, processor time, loss
 //	info        memory, latency of pictures, where the time of a result goes
+//	gpu         engine, batcher and hub on a GPU; only if it is asked for
 package main
 
 import (
@@ -66,6 +67,8 @@ type question struct {
 	ask  func(*bench, context.Context) error
 	// bare says that it needs neither the program nor the media.
 	bare bool
+	// special says that it needs something of the machine, and is asked by name only.
+	special bool
 }
 
 // answers says whether the question is meant by a name: its own, or its beginning.
@@ -92,6 +95,7 @@ var questions = []question{
 	{name: "live-latency", ask: (*bench).liveLatency},
 	{name: "live-cpu", ask: (*bench).liveCPU},
 	{name: "live-loss", ask: (*bench).liveLoss},
+	{name: "gpu", ask: (*bench).gpu, special: true},
 }
 
 func main() {
@@ -114,7 +118,7 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.program, "program", "bin/detections", "the program to measure")
 	f.StringVar(&o.library, "ort-library", os.Getenv("ORT_LIBRARY"), "ONNX Runtime; default: $ORT_LIBRARY, else libonnxruntime.so beside the program")
 	f.StringVar(&o.media, "media", os.Getenv("DETECTIONS_TEST_MEDIA"), "`folder` of the test media; default: $DETECTIONS_TEST_MEDIA, which make bench sets")
-	f.StringSliceVar(&o.only, "only", nil, "ask only these `questions`: start, first, media, sampling, throughput, allocs, info, sandbox, batcher, timeline, stores, restart, operate, live (live-first, live-latency, live-cpu, live-loss)")
+	f.StringSliceVar(&o.only, "only", nil, "ask only these `questions`: start, first, media, sampling, throughput, allocs, info, sandbox, batcher, timeline, stores, restart, operate, live (live-first, live-latency, live-cpu, live-loss), gpu")
 	f.StringVar(&o.files, "files", "*", "of the table media only the files whose name matches this `pattern`")
 	f.IntVar(&o.reps, "reps", 5, "interleaved repetitions")
 	f.StringSliceVar(&o.args, "serve-arg", nil, "more `arguments` for detections serve")
@@ -143,7 +147,10 @@ func parse(args []string) (options, error) {
 // chosen are the questions to ask.
 func (o options) chosen() []question {
 	return slices.DeleteFunc(slices.Clone(questions), func(q question) bool {
-		return len(o.only) > 0 && !slices.ContainsFunc(o.only, q.answers)
+		if len(o.only) == 0 {
+			return q.special
+		}
+		return !slices.ContainsFunc(o.only, q.answers)
 	})
 }
 

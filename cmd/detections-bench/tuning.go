@@ -50,7 +50,7 @@ var (
 func (t *tuner) try(c choice, f feed) (rate, p50 float64, err error) {
 	config := t.a.asInHub()
 	if c.batch > 0 {
-		config = infer.BatcherConfig{MaxBatch: c.batch, MaxDelay: c.delay}
+		config = infer.BatcherConfig{SharedCores: true, MaxBatch: c.batch, MaxDelay: c.delay}
 	}
 	out, err := t.a.serve(config, t.grid.of(c.layout), t.lasts, false, f)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -39,8 +40,11 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// program builds the program, once.
+// program builds the program, once, unless DETECTIONS_TEST_PROGRAM is one.
 var program = sync.OnceValues(func() (string, error) {
+	if built := os.Getenv("DETECTIONS_TEST_PROGRAM"); built != "" {
+		return filepath.Abs(built)
+	}
 	path := filepath.Join(buildDir, "detections")
 	out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput()
 	if err != nil {
@@ -151,7 +155,11 @@ func serve(t *testing.T, args ...string) *process {
 // start does not wait for the engine.
 func start(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
-	p := run(t, env, append([]string{"serve", "--listen", "127.0.0.1:0", "--data", t.TempDir(), "--providers", "cpu"}, args...)...)
+	all := []string{"serve", "--listen", "127.0.0.1:0", "--data", t.TempDir()}
+	if !slices.Contains(args, "--providers") { // two lists would be joined
+		all = append(all, "--providers", "cpu")
+	}
+	p := run(t, env, append(all, args...)...)
 	p.url = p.await("serving")["url"].(string)
 	return p
 }

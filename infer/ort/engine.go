@@ -67,6 +67,7 @@ type engine struct {
 	outputs  []*results
 	max      int     // images of a run
 	batches  []batch // by number of images − 1; of a model that fixes it one only
+	pinned   []memory
 	warmth   *warmth // nil: all sizes are warm, or it does not matter
 	closed   bool
 }
@@ -155,6 +156,9 @@ func open(model []byte, m *infer.Model, name string, opts Options, log *slog.Log
 	if err := e.allocate(name == "cpu"); err != nil {
 		return nil, err
 	}
+	if p.gpu && pinning {
+		e.pin(log)
+	}
 	if err := e.try(do); err != nil {
 		return nil, err
 	}
@@ -210,6 +214,21 @@ func (e *engine) allocate(bind bool) (err error) {
 		}
 	}
 	return nil
+}
+
+// pin makes copies to and from a GPU faster, if it can.
+func (e *engine) pin(log *slog.Logger) {
+	all := []memory{e.input}
+	for _, r := range e.outputs {
+		all = append(all, r.raw)
+	}
+	for _, m := range all {
+		if err := m.pin(); err != nil {
+			log.Warn("tensors are not in pinned memory: copies to the GPU are slower", "err", err)
+			return
+		}
+		e.pinned = append(e.pinned, m)
+	}
 }
 
 func (e *engine) prepare(b *batch, n int, bind bool) error {
@@ -308,6 +327,9 @@ func (e *engine) Close() error {
 	}
 	if e.session != nil {
 		errs = append(errs, e.session.Destroy())
+	}
+	for _, m := range e.pinned {
+		errs = append(errs, m.unpin())
 	}
 	e.input.free()
 	for _, r := range e.outputs {

@@ -3,6 +3,7 @@
 package ort
 
 import (
+	"fmt"
 	"log/slog"
 	"math"
 	"slices"
@@ -14,15 +15,13 @@ import (
 )
 
 // The tests of this file need a GPU, and a build of ONNX Runtime for it in ORT_LIBRARY:
-// deploy/gpu-check.sh runs them. What a provider may differ by from the processors:
-var tolerances = map[string]float64{"cuda fp32": 1e-3, "tensorrt fp32": 1e-3, "tensorrt fp16": 2e-2, "tensorrt int8": 0.3}
+// deploy/gpu-check.sh runs them, those of a provider by its name.
 
 // onGPU opens the model on a provider, built if need be, and nowhere else.
-func onGPU(t *testing.T, kind, cache string) infer.Engine {
+func onGPU(t testing.TB, provider, precision string, maxBatch int) infer.Engine {
 	t.Helper()
 	model, m := must(nanodet()), must(described())
-	provider, precision, _ := strings.Cut(kind, " ")
-	o := Options{Providers: []string{provider}, Precision: precision, MaxBatch: 8, Cache: cache, TensorRT: TensorRT{Level: 1}, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	o := Options{Providers: []string{provider}, Precision: precision, MaxBatch: maxBatch, Cache: t.TempDir(), TensorRT: TensorRT{Level: 1}, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	begun := time.Now()
 	built, err := IsBuilt(m, o)
 	if err != nil {
@@ -32,58 +31,72 @@ func onGPU(t *testing.T, kind, cache string) infer.Engine {
 		if err := Build(model, m, o); err != nil {
 			t.Fatal(err)
 		}
-		t.Logf("%s was built in %v", kind, time.Since(begun))
+		t.Logf("%s was built in %v", provider, time.Since(begun))
 	}
 	begun = time.Now()
 	e, err := Open(model, m, o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { e.Close() })
-	t.Logf("%s was opened in %v", kind, time.Since(begun))
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Logf("%s %s was opened in %v", provider, precision, time.Since(begun))
 	if id := e.Identity(); id.Provider != provider || id.Precision != precision {
 		t.Errorf("identity %s", id)
 	}
 	return e
 }
 
-// Every provider and precision says of real pictures what the processors say, alone and
-// in every size of batch, cold and warm.
-func TestGPUAgreesWithTheProcessors(t *testing.T) {
+func TestGPUCUDAAgreesWithTheProcessors(t *testing.T) {
+	t.Run("fp32", func(t *testing.T) { agrees(t, onGPU(t, "cuda", "fp32", 8), 1e-3) })
+}
+
+func TestGPUTensorRTAgreesWithTheProcessors(t *testing.T) {
+	t.Run("fp32", func(t *testing.T) { agrees(t, onGPU(t, "tensorrt", "fp32", 8), 1e-3) })
+	t.Run("fp16", func(t *testing.T) { agrees(t, onGPU(t, "tensorrt", "fp16", 8), 2e-2) })
+	// Without scales in the model its scores mean nothing: it only must not fail.
+	t.Run("int8", func(t *testing.T) { agrees(t, onGPU(t, "tensorrt", "int8", 8), math.Inf(1)) })
+}
+
+// agrees sees that an engine says of real pictures what the processors say, alone and in
+// every size of batch, cold and warm.
+func agrees(t *testing.T, e infer.Engine, tolerance float64) {
+	t.Helper()
 	cpu := openNanoDet(t, Options{Providers: []string{"cpu"}, MaxBatch: 1})
 	in := cpu.Model().Input
 	pixels := infer.NewNormalizer(in)
-	for kind, tolerance := range tolerances {
-		t.Run(strings.ReplaceAll(kind, " ", "-"), func(t *testing.T) {
-			if strings.HasSuffix(kind, "int8") {
-				t.Log("without scales in the model: only that it does not fail is looked at")
-			}
-			e := onGPU(t, kind, t.TempDir())
-			pictures := golden(t).Images
-			for range 2 {
-				for n := 1; n <= e.MaxBatch(); n++ {
-					for i := range n {
-						pixels.Convert(e.Input(i), loadPNG(t, pictures[i%len(pictures)]).rounded(in.View()))
-					}
-					if err := e.Run(n); err != nil {
-						t.Fatal(err)
-					}
-					for i := range n {
-						pixels.Convert(cpu.Input(0), loadPNG(t, pictures[i%len(pictures)]).rounded(in.View()))
-						if err := cpu.Run(1); err != nil {
-							t.Fatal(err)
-						}
-						if d := apart(e.Output(0, i), cpu.Output(0, 0)); d > tolerance && !strings.HasSuffix(kind, "int8") {
-							t.Errorf("picture %d of %d: scores differ by %g, at most %g is expected", i, n, d, tolerance)
-						}
-					}
-				}
-				if w := e.(*engine).warmth; w != nil {
-					<-w.done
-				}
-			}
-		})
+	var pictures [][]byte
+	var want [][]float32
+	for _, p := range golden(t).Images {
+		pix := loadPNG(t, p).rounded(in.View())
+		pixels.Convert(cpu.Input(0), pix)
+		if err := cpu.Run(1); err != nil {
+			t.Fatal(err)
+		}
+		pictures, want = append(pictures, pix), append(want, slices.Clone(cpu.Output(0, 0)))
 	}
+	most := 0.0
+	for range 2 {
+		for n := 1; n <= e.MaxBatch(); n++ {
+			for i := range n {
+				pixels.Convert(e.Input(i), pictures[(n+i)%len(pictures)])
+			}
+			if err := e.Run(n); err != nil {
+				t.Fatal(err)
+			}
+			for i := range n {
+				d := apart(e.Output(0, i), want[(n+i)%len(pictures)])
+				if most = max(most, d); !(d <= tolerance) {
+					t.Errorf("picture %d of %d: scores differ by %g, at most %g is expected", i, n, d, tolerance)
+				}
+			}
+		}
+		e.(*engine).Warm()
+	}
+	t.Logf("scores differ by %g", most)
 }
 
 func apart(a, b []float32) (most float64) {
@@ -91,6 +104,71 @@ func apart(a, b []float32) (most float64) {
 		most = max(most, math.Abs(float64(a[i]-b[i])))
 	}
 	return most
+}
+
+// Tensors are in memory that the GPU reads by itself, and can be opened and closed often.
+func TestGPUCUDATensorsArePinned(t *testing.T) {
+	for range 3 {
+		e := onGPU(t, "cuda", "fp32", 2).(*engine)
+		if len(e.pinned) != 1+len(e.outputs) {
+			t.Errorf("%d of %d tensors are pinned", len(e.pinned), 1+len(e.outputs))
+		}
+	}
+}
+
+// BenchmarkGPUCUDA is one engine on the GPU: images/s of each size of batch, with tensors
+// in pinned memory and in other.
+func BenchmarkGPUCUDA(b *testing.B) { benchmarkGPU(b, "cuda", "fp32") }
+
+// BenchmarkGPUTensorRT is the same with TensorRT.
+func BenchmarkGPUTensorRT(b *testing.B) {
+	for _, precision := range []string{"fp32", "fp16"} {
+		b.Run(precision, func(b *testing.B) { benchmarkGPU(b, "tensorrt", precision) })
+	}
+}
+
+func benchmarkGPU(b *testing.B, provider, precision string) {
+	defer func() { pinning = true }()
+	for _, pinning = range []bool{false, true} {
+		e := onGPU(b, provider, precision, 32)
+		e.(*engine).Warm()
+		for n := 1; n <= e.MaxBatch(); n *= 2 {
+			b.Run(fmt.Sprintf("pinned=%v/batch=%d", pinning, n), func(b *testing.B) {
+				for b.Loop() {
+					if err := e.Run(n); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(float64(b.N*n)/b.Elapsed().Seconds(), "images/s")
+			})
+		}
+	}
+}
+
+// BenchmarkGPUCUDAOpen is how long it takes until an engine serves, and until all sizes of
+// batch are warm, by how cuDNN's kernels are chosen.
+func BenchmarkGPUCUDAOpen(b *testing.B) {
+	defer delete(cudaSettings, "cudnn_conv_algo_search")
+	for _, search := range []string{"EXHAUSTIVE", "HEURISTIC", "DEFAULT"} {
+		b.Run(search, func(b *testing.B) {
+			cudaSettings["cudnn_conv_algo_search"] = search
+			var open, warm time.Duration
+			for b.Loop() {
+				begun := time.Now()
+				e := onGPU(b, "cuda", "fp32", 16)
+				open += time.Since(begun)
+				e.(*engine).Warm()
+				warm += time.Since(begun)
+				m, err := infer.Measure([]infer.Engine{e}, 16, time.Second)
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.ReportMetric(m.PerSecond(), "images/s")
+			}
+			b.ReportMetric(float64(open.Milliseconds())/float64(b.N), "open-ms")
+			b.ReportMetric(float64(warm.Milliseconds())/float64(b.N), "warm-ms")
+		})
+	}
 }
 
 // What was built is loaded without building: in a fraction of the time, also by another
@@ -125,5 +203,16 @@ func TestGPUTensorRTIsNotBuiltTwice(t *testing.T) {
 	k := must(keyOf(m, &o))
 	if k.GPU == "" || k.Driver == "" || !slices.ContainsFunc(k.Libraries, func(l string) bool { return strings.HasPrefix(l, "libnvinfer.so.") }) {
 		t.Errorf("key %+v lacks what engines depend on", k)
+	}
+}
+
+// A machine is told by its driver, as engines' keys need it.
+func TestGPUCUDAMachineIsKnown(t *testing.T) {
+	onGPU(t, "cuda", "fp32", 1) // loads the libraries
+	gpu, driver := gpuOf(machine.root, 0)
+	libraries := loadedLibraries(machine.root)
+	t.Logf("%q, driver %q, %v", gpu, driver, libraries)
+	if gpu == "" || driver == "" || len(libraries) == 0 {
+		t.Error("something is not known")
 	}
 }

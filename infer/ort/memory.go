@@ -13,11 +13,11 @@ import (
 	"unsafe"
 )
 
-// memory is zeroed memory from C's heap, aligned for the widest vector registers.
-// ONNX Runtime may keep pointers to it until free.
+// memory is zeroed memory from C's heap. ONNX Runtime may keep pointers to it until free.
 type memory []byte
 
-const alignment = 64
+// alignment is that of pages: memory that is pinned shares none of them.
+const alignment = 4096
 
 func allocate(size int) (memory, error) {
 	rounded := (max(size, 1) + alignment - 1) / alignment * alignment

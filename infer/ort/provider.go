@@ -5,6 +5,7 @@ package ort
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"strconv"
 
 	onnx "github.com/yalue/onnxruntime_go"
@@ -139,14 +140,22 @@ func entry(key, value string) func(*onnx.SessionOptions) error {
 	return func(o *onnx.SessionOptions) error { return o.AddSessionConfigEntry(key, value) }
 }
 
+// Benchmarks change these to see what they bring.
+var (
+	// TF32 rounds the inputs of products to 10 bits: that would not be fp32.
+	cudaSettings = map[string]string{"use_tf32": "0"}
+	pinning      = true
+)
+
 func addCUDA(o *onnx.SessionOptions, device string) error {
 	c, err := onnx.NewCUDAProviderOptions()
 	if err != nil {
 		return err
 	}
 	defer destroy(c)
-	// TF32 rounds the inputs of products to 10 bits: that would not be fp32.
-	if err := c.Update(map[string]string{"device_id": device, "use_tf32": "0"}); err != nil {
+	settings := maps.Clone(cudaSettings)
+	settings["device_id"] = device
+	if err := c.Update(settings); err != nil {
 		return err
 	}
 	return o.AppendExecutionProviderCUDA(c)

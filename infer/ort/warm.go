@@ -57,6 +57,14 @@ func (e *engine) warmUp(log *slog.Logger) {
 	}()
 }
 
+// Warm waits until no size of batch is cold any more. What is measured before is not what
+// the engine can do.
+func (e *engine) Warm() {
+	if e.warmth != nil {
+		<-e.warmth.done
+	}
+}
+
 // warmOne runs zeros in memory of its own: the engine's tensors are in use.
 func (e *engine) warmOne(n int) (err error) {
 	input, err := allocate(n * e.model.Input.Bytes())

@@ -1,0 +1,60 @@
+//go:build cgo
+
+package ort
+
+/*
+#cgo LDFLAGS: -ldl
+#include <dlfcn.h>
+#include <stddef.h>
+
+// CUDA's runtime, if a provider has loaded it. It is not linked: the program runs without.
+static void *cuda(const char *name) {
+	static const char *const libraries[] = {"libcudart.so.13", "libcudart.so.12"};
+	for (size_t i = 0; i < sizeof libraries / sizeof *libraries; i++) {
+		void *library = dlopen(libraries[i], RTLD_LAZY | RTLD_NOLOAD);
+		if (library)
+			return dlsym(library, name);
+	}
+	return NULL;
+}
+
+static int pin(void *p, size_t size) {
+	int (*hostRegister)(void *, size_t, unsigned) = cuda("cudaHostRegister");
+	int (*lastError)(void) = cuda("cudaGetLastError");
+	if (!hostRegister || !lastError)
+		return -1;
+	int status = hostRegister(p, size, 1); // for all contexts
+	if (status)
+		lastError(); // or the next call of this thread is taken for the one that failed
+	return status;
+}
+
+static int unpin(void *p) {
+	int (*hostUnregister)(void *) = cuda("cudaHostUnregister");
+	return hostUnregister ? hostUnregister(p) : -1;
+}
+*/
+import "C"
+
+import (
+	"fmt"
+	"unsafe"
+)
+
+// pin locks memory into RAM, so that a GPU reads and writes it by itself: from other
+// memory the driver copies everything once more, with a processor. CUDA's runtime must
+// have been loaded, by a session that uses it.
+func (m memory) pin() error {
+	if status := C.pin(unsafe.Pointer(unsafe.SliceData(m)), C.size_t(len(m))); status != 0 {
+		return fmt.Errorf("cudaHostRegister of %d bytes: error %d", len(m), status)
+	}
+	return nil
+}
+
+// unpin undoes pin; it comes before free.
+func (m memory) unpin() error {
+	if status := C.unpin(unsafe.Pointer(unsafe.SliceData(m))); status != 0 {
+		return fmt.Errorf("cudaHostUnregister: error %d", status)
+	}
+	return nil
+}
