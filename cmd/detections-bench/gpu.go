@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,7 +27,7 @@ const (
 // gpu measures one GPU: its engines alone, the batcher before them, and the hub with
 // uploads. The hub is one with --serve-arg=--providers=cuda.
 func (b *bench) gpu(ctx context.Context) error {
-	rows := [][]string{{"engines", "raw, batch 1", "4", "16", "1 session", "16", "64", "images a run", "of raw", "lone picture, ms", "raw"}}
+	rows := [][]string{{"engines", "raw, batch 1", "4", "16", "1 session", "16", "64", "images a run", "of raw", "lone picture, ms", "raw", "GPU MiB"}}
 	for _, n := range []int{1, 2, 3} {
 		row, err := b.gpuEngines(n)
 		if err != nil {
@@ -106,8 +108,12 @@ func (b *bench) gpuEngines(n int) (row []string, err error) {
 	if err != nil {
 		return nil, err
 	}
+	used, err := exec.Command("nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits").Output()
+	if err != nil {
+		used = []byte("?")
+	}
 	return append(row, fmt.Sprintf("%.1f", float64(images.Load())/float64(max(1, runs.Load()))), fmt.Sprintf("%.2f", last/best),
-		fmt.Sprintf("%.2f", out[0].ages.median()), fmt.Sprintf("%.2f", alone)), nil
+		fmt.Sprintf("%.2f", out[0].ages.median()), fmt.Sprintf("%.2f", alone), strings.TrimSpace(string(used))), nil
 }
 
 // gpuUploads sends so many files at once.

@@ -153,6 +153,9 @@ type timing struct {
 // measureProvider opens the model on one provider, in the sizes of batch that it takes.
 func measureProvider(ctx context.Context, s *settings, file loader.File, m *infer.Model, provider string, each time.Duration) ([]timing, error) {
 	sizes := []int{1, 2, 4, 8}
+	if provider != "cpu" {
+		sizes = append(sizes, ort.DefaultBatchGPU)
+	}
 	if m.Batch > 0 {
 		sizes = []int{m.Batch}
 	}
@@ -181,6 +184,9 @@ func measureBatch(s *settings, file loader.File, m *infer.Model, provider string
 		return t, err
 	}
 	defer closing(&err, e.Close)
+	if w, ok := e.(interface{ Warm() }); ok {
+		w.Warm()
+	}
 	measured, err := infer.Measure([]infer.Engine{e}, n, each)
 	if err != nil {
 		return t, err

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 
+	"golang.org/x/sync/errgroup"
+
 	"detections/infer"
 	"detections/infer/loader"
 	"detections/infer/ort"
@@ -50,24 +52,48 @@ func openEngines(ctx context.Context, s *settings, file loader.File, m *infer.Mo
 	if provider == "cpu" {
 		n = layout.Engines
 	}
-	var engines []infer.Engine
-	for len(engines) < n {
-		if ctx.Err() != nil {
-			return nil, 0, errors.Join(context.Cause(ctx), closeAll(engines))
-		}
-		o := s.engine(provider, layout.Threads, log)
-		o.Background = background
-		e, err := ort.Open(file.Bytes, m, o)
-		if err != nil {
-			return nil, 0, errors.Join(err, closeAll(engines))
-		}
-		engines = append(engines, e)
-		report(100 * float64(len(engines)) / float64(n))
+	o := s.engine(provider, layout.Threads, log)
+	o.Background = background
+	open := func() (infer.Engine, error) { return ort.Open(file.Bytes, m, o) }
+	atOnce := cores()
+	if background || provider != "cpu" {
+		atOnce = 1
+	}
+	engines, err := openAll(ctx, n, atOnce, open, report)
+	if err != nil {
+		return nil, 0, err
 	}
 	// An engine in native code keeps a processor of Go's scheduler to itself until the
 	// runtime's monitor takes it back. With one more for each, nothing waits for that.
 	runtime.GOMAXPROCS(cores() + n)
 	return engines, layout.Threads, nil
+}
+
+// openAll opens so many engines, some of them at once; report is told percent.
+func openAll(ctx context.Context, n, atOnce int, open func() (infer.Engine, error), report func(float64)) (engines []infer.Engine, err error) {
+	var mu sync.Mutex
+	var work errgroup.Group
+	work.SetLimit(atOnce)
+	for range n {
+		work.Go(func() error {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			e, err := open()
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			engines = append(engines, e)
+			report(100 * float64(len(engines)) / float64(n))
+			return nil
+		})
+	}
+	if err := work.Wait(); err != nil {
+		return nil, errors.Join(err, closeAll(engines))
+	}
+	return engines, nil
 }
 
 func closeAll(engines []infer.Engine) error {

@@ -58,26 +58,20 @@ const (
 var defaultProviders = []string{"tensorrt", "cuda", "cpu"}
 
 // engine implements infer.Engine. Everything is static after open, but for the
-// contents of the tensors.
+// contents of the tensors, and for what warms up.
 type engine struct {
 	model    *infer.Model
 	identity infer.Identity
-	session  *onnx.DynamicAdvancedSession
+	load     func() (*onnx.DynamicAdvancedSession, error)
 	input    memory
 	outputs  []*results
-	max      int     // images of a run
-	batches  []batch // by number of images − 1; of a model that fixes it one only
 	pinned   []memory
+	max      int      // images of a run
+	batches  []*batch // by their sizes; the last is the largest
+	own      bool     // each size has a session of its own
+	sessions []*onnx.DynamicAdvancedSession
 	warmth   *warmth // nil: all sizes are warm, or it does not matter
 	closed   bool
-}
-
-// batch is what a run of so many images needs: tensors over the first images of
-// the engine's memory.
-type batch struct {
-	input   []onnx.Value
-	outputs []onnx.Value
-	binding *onnx.IoBinding // CPU only
 }
 
 // Open loads a model that [Describe] has described and runs it once with one image
@@ -145,15 +139,10 @@ func open(model []byte, m *infer.Model, name string, opts Options, log *slog.Log
 			e.Close()
 		}
 	}()
+	e.max, e.own = opts.MaxBatch, p.own
+	e.load = func() (*onnx.DynamicAdvancedSession, error) { return p.session(model, m, log) }
 	do := opts.manner()
-	if err := do(func() (err error) {
-		e.session, err = p.session(model, m, log)
-		return err
-	}); err != nil {
-		return nil, err
-	}
-	e.max = opts.MaxBatch
-	if err := e.allocate(name == "cpu"); err != nil {
+	if err := e.prepare(p, do); err != nil {
 		return nil, err
 	}
 	if p.gpu && pinning {
@@ -192,30 +181,6 @@ func (e *engine) try(do how) error {
 	return nil
 }
 
-// allocate makes the tensors of all sizes of batch.
-func (e *engine) allocate(bind bool) (err error) {
-	if e.input, err = allocate(e.max * e.model.Input.Bytes()); err != nil {
-		return err
-	}
-	for _, t := range e.model.Outputs {
-		r, err := newResults(t, e.max)
-		if err != nil {
-			return err
-		}
-		e.outputs = append(e.outputs, r)
-	}
-	for n := 1; n <= e.max; n++ {
-		if e.model.Batch > 0 {
-			n = e.max
-		}
-		e.batches = append(e.batches, batch{})
-		if err := e.prepare(&e.batches[len(e.batches)-1], n, bind); err != nil {
-			return fmt.Errorf("tensors for %d images: %w", n, err)
-		}
-	}
-	return nil
-}
-
 // pin makes copies to and from a GPU faster, if it can.
 func (e *engine) pin(log *slog.Logger) {
 	all := []memory{e.input}
@@ -229,41 +194,6 @@ func (e *engine) pin(log *slog.Logger) {
 		}
 		e.pinned = append(e.pinned, m)
 	}
-}
-
-func (e *engine) prepare(b *batch, n int, bind bool) error {
-	in, err := inputTensor(e.model.Input, n, e.input)
-	if err != nil {
-		return err
-	}
-	b.input = append(b.input, in)
-	for _, r := range e.outputs {
-		out, err := r.tensor(n)
-		if err != nil {
-			return err
-		}
-		b.outputs = append(b.outputs, out)
-	}
-	if !bind {
-		return nil
-	}
-	if b.binding, err = e.session.CreateIoBinding(); err != nil {
-		return err
-	}
-	if err := b.binding.BindInput(e.model.Input.Name, in); err != nil {
-		return err
-	}
-	for k, out := range b.outputs {
-		if err := b.binding.BindOutput(e.model.Outputs[k].Name, out); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// inputTensor is the input of a run of n images.
-func inputTensor(in infer.Input, n int, m memory) (onnx.Value, error) {
-	return onnx.NewCustomDataTensor(onnx.NewShape(in.Shape(n)...), m[:n*in.Bytes()], kindOf(in.Type.String()).onnx)
 }
 
 func (e *engine) Model() *infer.Model       { return e.model }
@@ -283,20 +213,11 @@ func (e *engine) Run(n int) error {
 	if n < 1 || n > e.max {
 		return fmt.Errorf("onnx runtime: run of %d images, at most %d", n, e.max)
 	}
-	size := n
-	if w := e.warmth; w != nil {
-		w.run.Lock()
-		defer w.run.Unlock()
-		size = w.size(n)
+	if e.warmth != nil && !e.own {
+		e.warmth.run.Lock()
+		defer e.warmth.run.Unlock()
 	}
-	b := &e.batches[min(size, len(e.batches))-1]
-	var err error
-	if b.binding != nil {
-		err = e.session.RunWithBinding(b.binding)
-	} else {
-		err = e.session.Run(b.input, b.outputs)
-	}
-	if err != nil {
+	if err := e.batch(n).run(); err != nil {
 		return fmt.Errorf("onnx runtime: %w", err)
 	}
 	for _, r := range e.outputs {
@@ -318,15 +239,10 @@ func (e *engine) Close() error {
 	}
 	var errs []error
 	for _, b := range e.batches {
-		if b.binding != nil {
-			errs = append(errs, b.binding.Destroy())
-		}
-		for _, v := range append(b.input, b.outputs...) {
-			errs = append(errs, v.Destroy())
-		}
+		errs = append(errs, b.destroy())
 	}
-	if e.session != nil {
-		errs = append(errs, e.session.Destroy())
+	for _, session := range e.sessions {
+		errs = append(errs, session.Destroy())
 	}
 	for _, m := range e.pinned {
 		errs = append(errs, m.unpin())

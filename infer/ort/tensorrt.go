@@ -93,7 +93,8 @@ var machine = struct {
 	root  string // of the file system
 	probe func(opts *Options) error
 	add   func(o *onnx.SessionOptions, settings map[string]string, device string) error
-}{"/", probeTensorRT, addTensorRTAndCUDA}
+	cuda  func(o *onnx.SessionOptions, device string) error
+}{"/", probeTensorRT, addTensorRTAndCUDA, addCUDA}
 
 // probeTensorRT says why TensorRT cannot be used at all. It loads its libraries.
 func probeTensorRT(opts *Options) error {

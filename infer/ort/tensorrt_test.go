@@ -123,9 +123,9 @@ func TestSizesOfBatchWarmUpInTheBackground(t *testing.T) {
 		}
 		first = append(first, slices.Clone(e.Output(0, n-1)))
 	}
-	<-e.warmth.done
+	e.Warm()
 	for n := 1; n <= 5; n++ {
-		if size := e.warmth.size(n); size != n {
+		if size := e.batch(n).images; size != n {
 			t.Errorf("%d images are run as %d", n, size)
 		}
 		if err := e.Run(n); err != nil {
@@ -135,10 +135,37 @@ func TestSizesOfBatchWarmUpInTheBackground(t *testing.T) {
 			t.Errorf("a batch of %d says something else when it is warm", n)
 		}
 	}
-	e.warmth.warm[2].Store(false)
-	e.warmth.warm[3].Store(false)
-	if size := e.warmth.size(3); size != 5 {
+	e.batches[2].warm.Store(false)
+	e.batches[3].warm.Store(false)
+	if size := e.batch(3).images; size != 5 {
 		t.Errorf("3 cold images are run as %d", size)
+	}
+}
+
+// CUDA has a session for each of a few sizes of run, and other numbers of images are run as
+// the next larger one; what it says does not depend on that.
+func TestCUDAHasASessionForEachSizeOfRun(t *testing.T) {
+	standIn(t, must(nanodet()))
+	machine.cuda = func(*onnx.SessionOptions, string) error { return nil }
+	e := openNanoDet(t, Options{Providers: []string{"cuda"}, MaxBatch: 6}).(*engine) //nolint:forcetypeassert // what Open gives
+	e.Warm()
+	if len(e.sessions) != 4 {
+		t.Errorf("%d sessions", len(e.sessions))
+	}
+	for i := range 6 {
+		copy(e.Input(i), e.Input(0))
+	}
+	for n, want := range []int{1, 2, 4, 4, 6, 6} {
+		b := e.batch(n + 1)
+		if b.images != want || b.session == nil {
+			t.Errorf("%d images are run as %d", n+1, b.images)
+		}
+		if err := e.Run(n + 1); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(e.Output(0, n), e.Output(0, 0)) {
+			t.Errorf("the last of %d images says something else than the first", n+1)
+		}
 	}
 }
 
