@@ -2,7 +2,11 @@ package infer
 
 import (
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	"detections/media"
 )
 
 // run answers every frame of the batch. It returns false if the runner was lost: the
@@ -24,8 +28,9 @@ func (r *runner) run() bool {
 	if err == nil {
 		r.on.costs.observe(n, ran.Sub(loaded))
 		r.tellExpected()
+		r.each(n, (*runner).look)
 		for i := range r.batch {
-			r.settle(&r.batch[i], i, n)
+			r.settle(&r.batch[i], &r.looked[i], n)
 		}
 	}
 	r.report(Run{
@@ -60,10 +65,9 @@ func (r *runner) load() {
 	n := 0
 	for i := range r.batch {
 		t := &r.batch[i]
-		err := r.convert(t, n)
-		t.frame.Release()
-		t.frame = nil
-		if err != nil {
+		if err := r.fits(t.frame); err != nil {
+			t.frame.Release()
+			t.frame = nil
 			r.fail(t, 0, err)
 			continue
 		}
@@ -71,22 +75,55 @@ func (r *runner) load() {
 		n++
 	}
 	r.batch = r.batch[:n]
+	r.each(n, (*runner).convert)
 }
 
-func (r *runner) convert(t *taken, slot int) error {
-	if len(t.frame.Views) == 0 {
+// fits says what is wrong with a frame.
+func (r *runner) fits(f *media.Frame) error {
+	if len(f.Views) == 0 {
 		return fmt.Errorf("%w: it has no view", ErrView)
 	}
-	in, v := r.b.model.Input, &t.frame.Views[0]
+	in, v := r.b.model.Input, &f.Views[0]
 	if len(v.Pix) != in.Size() {
 		return fmt.Errorf("%w: %d bytes of pixels, not %d×%d×3", ErrView, len(v.Pix), in.Width, in.Height)
 	}
 	if v.W < 1 || v.H < 1 {
 		return fmt.Errorf("%w: no place in it for the source", ErrView)
 	}
-	r.b.pixels.Convert(r.on.engine.Input(slot), v.Pix)
-	t.place = v.Geometry
 	return nil
+}
+
+func (r *runner) convert(i int) {
+	t := &r.batch[i]
+	v := &t.frame.Views[0]
+	r.b.pixels.Convert(r.on.engine.Input(i), v.Pix)
+	t.place = v.Geometry
+	t.frame.Release()
+	t.frame = nil
+}
+
+// each does f for every image of the batch: where the engine leaves the processors free,
+// on several of them, or it would wait for one longer than it runs.
+func (r *runner) each(n int, f func(r *runner, i int)) {
+	hands := min(n, r.hands)
+	if hands <= 1 {
+		for i := range n {
+			f(r, i)
+		}
+		return
+	}
+	var next atomic.Int64
+	var all sync.WaitGroup
+	work := func() {
+		for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+			f(r, i)
+		}
+	}
+	for range hands - 1 {
+		all.Go(work)
+	}
+	work()
+	all.Wait()
 }
 
 // isolate runs each image of a failed batch alone, once, so that one image that
@@ -110,22 +147,38 @@ func (r *runner) isolate() bool {
 		if err != nil {
 			r.engineFailed(&r.batch[i], 1, err)
 		} else {
-			r.settle(&r.batch[i], 0, 1)
+			r.examine(&r.batch[i], 0, &r.looked[i])
+			r.settle(&r.batch[i], &r.looked[i], 1)
 		}
 		r.report(Run{Images: 1, Infer: ran.Sub(start), Post: time.Since(ran), Err: err})
 	}
 	return true
 }
 
+// look is what the outputs of a run say of an image.
+type look struct {
+	post  Postprocessor
+	found []Detection
+	err   error
+}
+
+func (r *runner) look(i int) { r.examine(&r.batch[i], i, &r.looked[i]) }
+
+func (r *runner) examine(t *taken, row int, l *look) {
+	if l.err = r.check(row); l.err == nil {
+		l.found = l.post.Detect(r.on.engine, row, t.detect, t.place)
+	}
+}
+
 // settle gives a frame what the engine found, if that can be true.
-func (r *runner) settle(t *taken, row, batch int) {
-	if err := r.check(row); err != nil {
-		r.engineFailed(t, batch, err)
+func (r *runner) settle(t *taken, l *look, batch int) {
+	if l.err != nil {
+		r.engineFailed(t, batch, l.err)
 		return
 	}
 	r.failures.Store(0)
 	r.b.images.Add(1)
-	r.answer(t, batch, nil, r.post.Detect(r.on.engine, row, t.detect, t.place))
+	r.answer(t, batch, nil, l.found)
 }
 
 // sampled is the distance of the values that check looks at: a prime, so that all
@@ -170,7 +223,6 @@ func (r *runner) tellExpected() {
 type answerer struct {
 	b        *Batcher
 	identity Identity
-	post     Postprocessor
 	result   Result
 	warned   time.Time
 	silent   int // failures not logged since warned

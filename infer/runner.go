@@ -1,6 +1,7 @@
 package infer
 
 import (
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -17,6 +18,7 @@ type runner struct {
 	instance       // its own; costs belong to loop
 	size     int   // largest batch
 	rows     []int // values that each output has for an image
+	hands    int   // processors that prepare and read a batch
 
 	state    atomic.Int32
 	failures atomic.Int32 // images failed since the last result
@@ -27,6 +29,7 @@ type runner struct {
 	// Owned by loop, and by stuck while the runner is lost.
 	patience *time.Timer // ends a wait for more frames
 	batch    []taken
+	looked   []look        // by image
 	on       *instance     // that runs the batch: its own, or the solo engine
 	alone    bool          // the batch has the machine to itself
 	wait     time.Duration // longest time that a place of the batch was ready
@@ -71,7 +74,10 @@ func newRunner(b *Batcher, i instance) *runner {
 	if r.costs == nil {
 		r.costs = newCostModel(r.size)
 	}
-	r.on, r.batch = &r.instance, make([]taken, 0, r.size)
+	r.on, r.batch, r.looked = &r.instance, make([]taken, 0, r.size), make([]look, r.size)
+	if !b.sharedCores {
+		r.hands = runtime.GOMAXPROCS(0)
+	}
 	r.watch = time.AfterFunc(time.Hour, r.stuck)
 	r.watch.Stop()
 	r.patience = time.AfterFunc(time.Hour, func() {

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,13 +43,17 @@ func (s *settings) describeBy(describe describer, file loader.File) (*infer.Mode
 // cores is how many processors there are.
 var cores = sync.OnceValue(func() int { return runtime.GOMAXPROCS(0) })
 
+// enginesGPU is how many there are on a GPU: while the pictures of one are prepared and its
+// outputs read, the other runs.
+const enginesGPU = 2
+
 // openEngines opens the model on a provider, as often as the machine can use it.
 func openEngines(ctx context.Context, s *settings, file loader.File, m *infer.Model, provider string, background bool, report func(float64), log *slog.Logger) (_ []infer.Engine, threads int, err error) {
 	layout, err := s.layout(m.SHA256, cores())
 	if err != nil {
 		log.Warn("the calibration cannot be used", "err", err)
 	}
-	n := max(1, s.engines)
+	n := cmp.Or(s.engines, enginesGPU)
 	if provider == "cpu" {
 		n = layout.Engines
 	}
@@ -60,8 +65,12 @@ func openEngines(ctx context.Context, s *settings, file loader.File, m *infer.Mo
 		atOnce = 1
 	}
 	engines, err := openAll(ctx, n, atOnce, open, report)
+	if err != nil && provider != "cpu" && s.engines == 0 && len(engines) > 0 && ctx.Err() == nil {
+		log.Warn("there is room for fewer engines", "engines", len(engines), "wanted", n, "err", err)
+		err = nil
+	}
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, errors.Join(err, closeAll(engines))
 	}
 	// An engine in native code keeps a processor of Go's scheduler to itself until the
 	// runtime's monitor takes it back. With one more for each, nothing waits for that.
@@ -69,7 +78,8 @@ func openEngines(ctx context.Context, s *settings, file loader.File, m *infer.Mo
 	return engines, layout.Threads, nil
 }
 
-// openAll opens so many engines, some of them at once; report is told percent.
+// openAll opens so many engines, some of them at once; report is told percent. With an error
+// come those that were opened.
 func openAll(ctx context.Context, n, atOnce int, open func() (infer.Engine, error), report func(float64)) (engines []infer.Engine, err error) {
 	var mu sync.Mutex
 	var work errgroup.Group
@@ -90,10 +100,7 @@ func openAll(ctx context.Context, n, atOnce int, open func() (infer.Engine, erro
 			return nil
 		})
 	}
-	if err := work.Wait(); err != nil {
-		return nil, errors.Join(err, closeAll(engines))
-	}
-	return engines, nil
+	return engines, work.Wait()
 }
 
 func closeAll(engines []infer.Engine) error {

@@ -5,8 +5,11 @@ package ort
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
+	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -146,30 +149,44 @@ func benchmarkGPU(b *testing.B, provider, precision string) {
 }
 
 // BenchmarkGPUCUDAOpen is how long it takes until an engine serves, and until all sizes of
-// batch are warm, by how cuDNN's kernels are chosen.
+// batch are warm, and what GPU memory it takes, by how cuDNN's kernels are chosen.
 func BenchmarkGPUCUDAOpen(b *testing.B) {
-	before := cudaSettings["cudnn_conv_algo_search"]
-	defer func() { cudaSettings["cudnn_conv_algo_search"] = before }()
-	for _, search := range []string{"EXHAUSTIVE", "HEURISTIC"} {
-		b.Run(search, func(b *testing.B) {
-			cudaSettings["cudnn_conv_algo_search"] = search
+	before := cudaSettings
+	defer func() { cudaSettings = before }()
+	for _, c := range [][2]string{{"EXHAUSTIVE", "1"}, {"HEURISTIC", "1"}, {"HEURISTIC", "0"}} {
+		b.Run(fmt.Sprintf("search=%s/workspace=%s", c[0], c[1]), func(b *testing.B) {
+			cudaSettings = maps.Clone(before)
+			cudaSettings["cudnn_conv_algo_search"], cudaSettings["cudnn_conv_use_max_workspace"] = c[0], c[1]
 			var open, warm time.Duration
 			for b.Loop() {
-				begun := time.Now()
+				free, begun := usedMiB(b), time.Now()
 				e := onGPU(b, "cuda", "fp32", 16)
 				open += time.Since(begun)
 				e.(*engine).Warm()
 				warm += time.Since(begun)
-				m, err := infer.Measure([]infer.Engine{e}, 16, time.Second)
-				if err != nil {
-					b.Fatal(err)
+				for _, n := range []int{1, 16} {
+					m, err := infer.Measure([]infer.Engine{e}, n, time.Second)
+					if err != nil {
+						b.Fatal(err)
+					}
+					b.ReportMetric(m.PerSecond(), fmt.Sprintf("images/s-of-%d", n))
 				}
-				b.ReportMetric(m.PerSecond(), "images/s")
+				b.ReportMetric(usedMiB(b)-free, "MiB")
 			}
 			b.ReportMetric(float64(open.Milliseconds())/float64(b.N), "open-ms")
 			b.ReportMetric(float64(warm.Milliseconds())/float64(b.N), "warm-ms")
 		})
 	}
+}
+
+// usedMiB is how much of the GPU's memory is taken.
+func usedMiB(b *testing.B) float64 {
+	b.Helper()
+	text, err := exec.Command("nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits").Output()
+	if err != nil {
+		b.Fatal(err)
+	}
+	return float64(must(strconv.Atoi(strings.TrimSpace(strings.SplitN(string(text), "\n", 2)[0]))))
 }
 
 // What was built is loaded without building: in a fraction of the time, also by another
