@@ -17,6 +17,10 @@ type costModel struct {
 	// knee is the smallest batch with which nearly everything is gained that batches
 	// can gain. Larger ones would only delay those who share them.
 	knee int
+	// probe counts down the runs until a batch larger than the knee is tried; every is the
+	// count that it starts from.
+	probe, every int
+	before       int // the knee before the last run
 	// late is by how much a run is longer than expected, in the mean, in seconds.
 	late      float64
 	published atomic.Pointer[publishedCost]
@@ -41,13 +45,18 @@ const (
 	smoothing = 16   // runs over which a mean is taken
 	fading    = 0.99 // of a size's weight, with each run
 	step      = 0.1  // by how much a mean may move with one run, of itself
-	republish = 0.02 // change that others are told of
+	// probeFirst and probeLast are after how many runs a larger batch is tried: the longer
+	// nothing was gained by it, the more seldom.
+	probeFirst, probeLast = 64, 1024
+	republish             = 0.02 // change that others are told of
 	// unlucky is how many times the mean of what runs are too long one must be prepared
 	// for: 99 of 100 are shorter if they are spread as by a queue.
 	unlucky = 4.6
 )
 
-func newCostModel(size int) *costModel { return &costModel{sizes: make([]sizeCost, size), knee: size} }
+func newCostModel(size int) *costModel {
+	return &costModel{sizes: make([]sizeCost, size), knee: size, probe: probeFirst, every: probeFirst}
+}
 
 // observe learns from a run. One that was disturbed moves a mean by a tenth at most.
 func (m *costModel) observe(n int, d time.Duration) {
@@ -70,7 +79,21 @@ func (m *costModel) observe(n int, d time.Duration) {
 	}
 	s.weight++
 	m.fit()
+	m.schedule(n)
 	m.publish()
+}
+
+// schedule settles when a batch larger than the knee is tried next, after a run of n.
+func (m *costModel) schedule(n int) {
+	m.probe--
+	if n > m.before {
+		m.every = min(2*m.every, probeLast)
+		if m.knee > m.before { // it was worth it
+			m.every = probeFirst
+		}
+		m.probe = m.every
+	}
+	m.before = m.knee
 }
 
 // fit finds a and b by least squares over the sizes' means.
@@ -117,11 +140,16 @@ func (m *costModel) fit() {
 
 // next is how many images the next run should have if there are enough. Where there
 // always are, every run would have as many as the engine takes, and nothing would be
-// learned of fewer: so single ones are tried in between, a few times.
+// learned of fewer: so single ones are tried in between, a few times. Nothing would be
+// learned of more than the knee either, which one disturbed run can have made too low: so
+// twice as many are tried now and then.
 func (m *costModel) next() int {
 	one, most := m.sizes[0].seen, m.sizes[len(m.sizes)-1].seen
 	if one < min(most, firstRuns) {
 		return 1
+	}
+	if m.fitted && m.probe <= 0 {
+		return min(2*m.knee, len(m.sizes))
 	}
 	return m.knee
 }

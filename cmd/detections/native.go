@@ -3,7 +3,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,17 +42,13 @@ func (s *settings) describeBy(describe describer, file loader.File) (*infer.Mode
 // cores is how many processors there are.
 var cores = sync.OnceValue(func() int { return runtime.GOMAXPROCS(0) })
 
-// enginesGPU is how many there are on a GPU: while the pictures of one are prepared and its
-// outputs read, the other runs.
-const enginesGPU = 2
-
 // openEngines opens the model on a provider, as often as the machine can use it.
 func openEngines(ctx context.Context, s *settings, file loader.File, m *infer.Model, provider string, background bool, report func(float64), log *slog.Logger) (_ []infer.Engine, threads int, err error) {
 	layout, err := s.layout(m.SHA256, cores())
 	if err != nil {
 		log.Warn("the calibration cannot be used", "err", err)
 	}
-	n := cmp.Or(s.engines, enginesGPU)
+	n := max(1, s.engines)
 	if provider == "cpu" {
 		n = layout.Engines
 	}
@@ -65,10 +60,6 @@ func openEngines(ctx context.Context, s *settings, file loader.File, m *infer.Mo
 		atOnce = 1
 	}
 	engines, err := openAll(ctx, n, atOnce, open, report)
-	if err != nil && provider != "cpu" && s.engines == 0 && len(engines) > 0 && ctx.Err() == nil {
-		log.Warn("there is room for fewer engines", "engines", len(engines), "wanted", n, "err", err)
-		err = nil
-	}
 	if err != nil {
 		return nil, 0, errors.Join(err, closeAll(engines))
 	}

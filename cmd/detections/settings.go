@@ -79,7 +79,7 @@ func (s *settings) flags() *pflag.FlagSet {
 	f.StringSliceVar(&s.providers, "providers", []string{"tensorrt", "cuda", "cpu"}, "execution providers, tried in this order")
 	f.StringVar(&s.engineInit, "engine-init", "eager", "when the model is loaded: eager, at the start, or lazy, when somebody first needs it")
 	f.DurationVar(&s.engineWait, "engine-wait", hub.DefaultEngineWait, "how long a session waits for an engine, a picture at most 30s")
-	f.IntVar(&s.engines, "engines", 0, "instances of the model; 0: on the CPU as calibrated, or else one per processor core; on a GPU two")
+	f.IntVar(&s.engines, "engines", 0, "instances of the model; 0: on the CPU as calibrated, or else one per processor core; one on a GPU")
 	f.IntVar(&s.threads, "threads", 0, "threads of one instance on the CPU; 0: as calibrated, or else 1")
 	s.gpu.flags(f)
 	s.schedule.flags(f)

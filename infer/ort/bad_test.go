@@ -33,7 +33,7 @@ func TestBadModelsAreExplained(t *testing.T) {
 		"truncated":     {file: file[:len(file)/2], want: "found one that is truncated or damaged"},
 		"a bit of it":   {file: file[:9], want: "expected an ONNX model"},
 		"damaged":       {file: bytes.ReplaceAll(file, []byte("Cast"), []byte("Cust")), want: "it needs operators that ONNX Runtime does not have, expected standard ones"},
-		"opset too new": {change: func(g *infertest.Graph) { g.Opset = 99 }, want: "it is of opset 99, expected at most 26, which is what ONNX Runtime 1.30.0 knows"},
+		"opset too new": {change: func(g *infertest.Graph) { g.Opset = 99 }, want: "it is of opset 99, expected at most "},
 		"custom op":     {change: func(g *infertest.Graph) { g.Nodes[0].Domain, g.Nodes[0].Op = "com.example", "Magic" }, want: "operators that ONNX Runtime does not have"},
 		"no head":       {change: func(g *infertest.Graph) { *g = infertest.Fixed(images(64), float("heat", make([]float32, 12), 3, 4)) }, want: "no head reads output heat float32 [N,3,4] of a picture of 64×64; expected one of:"},
 		"zero classes": {change: func(g *infertest.Graph) {
@@ -62,7 +62,7 @@ func TestBadModelsAreExplained(t *testing.T) {
 		"fractions":      {change: func(g *infertest.Graph) { copy(g.Constants[2+3].Floats, []float32{0.1, 0.2, 0.5, 1}) }, want: `the boxes in output boxes reach from 0 to 1, expected pixels of the input; if they are fractions of its sides, say "units": "normalised"`},
 		"pixels":         {description: `{"output": {"units": "normalised"}}`, want: `the boxes in output boxes reach from 0 to 40, expected fractions of the input's sides; if they are pixels, say "units": "pixels"`},
 		"opset too old":  {change: func(g *infertest.Graph) { g.Opset = 6 }, want: "it is of opset 6, expected at least 7: "},
-		"format too new": {file: append([]byte{8, 99}, file[2:]...), want: "it is in version 99 of ONNX's format, expected at most 13, which is what ONNX Runtime 1.30.0 knows"},
+		"format too new": {file: append([]byte{8, 99}, file[2:]...), want: "it is in version 99 of ONNX's format, expected at most "},
 		"weights elsewhere": {
 			change: func(g *infertest.Graph) { g.Constants[3].External = "../../etc/weights.bin" },
 			want:   `tensor "scores.values" has its values in the file "../../etc/weights.bin", expected a model of one file: export it with its weights inside`,
