@@ -31,7 +31,7 @@ import (
 //	<cache>/<model>-<key>/key.json      [key]; written last
 //	<cache>/timing/                     TensorRT's measurements of kernels, for the next build
 //
-// None of it has been run on hardware yet; deploy/gpu-check.sh does.
+// It has not been run on hardware yet, CUDA has; deploy/gpu-check.sh runs both.
 
 // TensorRT are the settings of that provider.
 type TensorRT struct {
