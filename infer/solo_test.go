@@ -58,14 +58,10 @@ func TestFrameThatIsAloneHasAllProcessors(t *testing.T) {
 		time.Sleep(5 * ms)
 		file.offer(1, 3) // with company
 		after(time.Second)
-		other := join(t, b, true)
-		live.offer(3, 4)
-		other.offer(0, 1) // two at once
-		after(time.Second)
-		if st := b.Stats(); st.Solo != 2 || st.Images != 8 {
+		if st := b.Stats(); st.Solo != 2 || st.Images != 6 {
 			t.Errorf("stats %+v", st)
 		}
-		for _, s := range []*source{file, live, other} {
+		for _, s := range []*source{file, live} {
 			s.leave()
 			if err := s.settled(); err != nil {
 				t.Error(err)

@@ -151,6 +151,8 @@ func (b *bench) gpuUploads(ctx context.Context, n int) ([]string, error) {
 		sum += k
 	}
 	runs := max(1, grown["detections_run_seconds_count"])
-	return []string{fmt.Sprint(n), fmt.Sprintf("%.0f", float64(sum)/took.Seconds()), fmt.Sprintf("%.1f", float64(sum)/runs),
-		fmt.Sprintf("%.2f", 1000*grown["detections_run_seconds_sum"]/runs), fmt.Sprintf("%.0f %%", 100*busy)}, b.hub.settled(ctx)
+	return []string{
+		fmt.Sprint(n), fmt.Sprintf("%.0f", float64(sum)/took.Seconds()), fmt.Sprintf("%.1f", float64(sum)/runs),
+		fmt.Sprintf("%.2f", 1000*grown["detections_run_seconds_sum"]/runs), fmt.Sprintf("%.0f %%", 100*busy),
+	}, b.hub.settled(ctx)
 }
