@@ -280,7 +280,9 @@ func TestFiftySwapsUnderLoad(t *testing.T) {
 			if end.Outcome != wire.Done || failed != 0 || n != want || end.Accounting.Dropped["stale"] > 0 {
 				t.Errorf("client %d: %d versions, end %+v", i, n, end)
 			}
-			if gap := longestGap(t, events); gap > 40*ms+2*run {
+			// Two pictures, if the next one comes while others are inferred in a batch of
+			// their own; the run that was under way, and its own.
+			if gap := longestGap(t, events); gap > 2*40*ms+2*run {
 				t.Errorf("client %d: %v without a result", i, gap)
 			}
 		}
