@@ -138,18 +138,24 @@ func (m *costModel) fit() {
 	}
 }
 
-// next is how many images the next run should have if there are enough. Where there
-// always are, every run would have as many as the engine takes, and nothing would be
-// learned of fewer: so single ones are tried in between, a few times. Nothing would be
-// learned of more than the knee either, which one disturbed run can have made too low: so
-// twice as many are tried now and then.
+// next is how many images the next run should have if there are enough. Nothing would be
+// learned of more than the knee, which one disturbed run can have made too low: so twice as
+// many are tried now and then.
 func (m *costModel) next() int {
+	n := m.worth()
+	if n < m.knee || !m.fitted || m.probe > 0 {
+		return n
+	}
+	return min(2*m.knee, len(m.sizes))
+}
+
+// worth is how many images one may wait for. Where there always are enough, every run
+// would have as many as the engine takes, and nothing would be learned of fewer: so single
+// ones are tried in between, a few times.
+func (m *costModel) worth() int {
 	one, most := m.sizes[0].seen, m.sizes[len(m.sizes)-1].seen
 	if one < min(most, firstRuns) {
 		return 1
-	}
-	if m.fitted && m.probe <= 0 {
-		return min(2*m.knee, len(m.sizes))
 	}
 	return m.knee
 }

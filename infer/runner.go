@@ -157,7 +157,7 @@ type hold struct {
 // frame would become too old.
 func (r *runner) holdLocked(h *hold) time.Duration {
 	b, n := r.b, r.b.frames
-	if n >= r.costs.next() || b.maxDelay < 0 || b.idle > 0 {
+	if n >= r.costs.worth() || b.maxDelay < 0 || b.idle > 0 {
 		return 0
 	}
 	now := time.Now()
