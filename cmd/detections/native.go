@@ -69,11 +69,11 @@ func openEngines(ctx context.Context, s *settings, file loader.File, m *infer.Mo
 	return engines, layout.Threads, nil
 }
 
-// openAll opens so many engines, some of them at once; report is told percent. With an error
-// come those that were opened.
+// openAll opens so many engines, some of them at once, until one cannot be opened; report is
+// told percent. With an error come those that were opened.
 func openAll(ctx context.Context, n, atOnce int, open func() (infer.Engine, error), report func(float64)) (engines []infer.Engine, err error) {
 	var mu sync.Mutex
-	var work errgroup.Group
+	work, ctx := errgroup.WithContext(ctx)
 	work.SetLimit(atOnce)
 	for range n {
 		work.Go(func() error {
@@ -91,7 +91,8 @@ func openAll(ctx context.Context, n, atOnce int, open func() (infer.Engine, erro
 			return nil
 		})
 	}
-	return engines, work.Wait()
+	err = work.Wait()
+	return engines, err
 }
 
 func closeAll(engines []infer.Engine) error {
