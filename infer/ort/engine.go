@@ -66,6 +66,7 @@ type engine struct {
 	input    memory
 	outputs  []*results
 	pinned   []memory
+	device   int      // the GPU
 	max      int      // images of a run
 	batches  []*batch // by their sizes; the last is the largest
 	own      bool     // each size has a session of its own
@@ -139,11 +140,14 @@ func open(model []byte, m *infer.Model, name string, opts Options, log *slog.Log
 			e.Close()
 		}
 	}()
-	e.max, e.own = opts.MaxBatch, p.own
+	e.max, e.own, e.device = opts.MaxBatch, p.own, opts.Device
 	e.load = func() (*onnx.DynamicAdvancedSession, error) { return p.session(model, m, log) }
 	do := opts.manner()
 	if err := e.prepare(p, do); err != nil {
 		return nil, err
+	}
+	if !p.own {
+		e.load = nil // it holds the file of what was built
 	}
 	if p.gpu && pinning {
 		e.pin(log)
@@ -188,7 +192,7 @@ func (e *engine) pin(log *slog.Logger) {
 		all = append(all, r.raw)
 	}
 	for _, m := range all {
-		if err := m.pin(); err != nil {
+		if err := m.pin(e.device); err != nil {
 			log.Warn("tensors are not in pinned memory: copies to the GPU are slower", "err", err)
 			return
 		}
@@ -245,7 +249,7 @@ func (e *engine) Close() error {
 		errs = append(errs, session.Destroy())
 	}
 	for _, m := range e.pinned {
-		errs = append(errs, m.unpin())
+		errs = append(errs, m.unpin(e.device))
 	}
 	e.input.free()
 	for _, r := range e.outputs {

@@ -18,20 +18,31 @@ static void *cuda(const char *name) {
 	return NULL;
 }
 
-static int pin(void *p, size_t size) {
-	int (*hostRegister)(void *, size_t, unsigned) = cuda("cudaHostRegister");
+// onDevice makes a GPU the one of this thread, which may be another one's: what follows
+// would else set up the first GPU, and take memory there.
+static int onDevice(int device) {
+	int (*setDevice)(int) = cuda("cudaSetDevice");
+	return setDevice ? setDevice(device) : -1;
+}
+
+// told forgets an error, or the next call of this thread is taken for the one that failed.
+static int told(int status) {
 	int (*lastError)(void) = cuda("cudaGetLastError");
-	if (!hostRegister || !lastError)
-		return -1;
-	int status = hostRegister(p, size, 1); // for all contexts
-	if (status)
-		lastError(); // or the next call of this thread is taken for the one that failed
+	if (status && lastError)
+		lastError();
 	return status;
 }
 
-static int unpin(void *p) {
+static int pin(int device, void *p, size_t size) {
+	int (*hostRegister)(void *, size_t, unsigned) = cuda("cudaHostRegister");
+	int status = hostRegister ? onDevice(device) : -1;
+	return told(status ? status : hostRegister(p, size, 1)); // for all contexts
+}
+
+static int unpin(int device, void *p) {
 	int (*hostUnregister)(void *) = cuda("cudaHostUnregister");
-	return hostUnregister ? hostUnregister(p) : -1;
+	int status = hostUnregister ? onDevice(device) : -1;
+	return told(status ? status : hostUnregister(p));
 }
 */
 import "C"
@@ -44,16 +55,16 @@ import (
 // pin locks memory into RAM, so that a GPU reads and writes it by itself: from other
 // memory the driver copies everything once more, with a processor. CUDA's runtime must
 // have been loaded, by a session that uses it.
-func (m memory) pin() error {
-	if status := C.pin(unsafe.Pointer(unsafe.SliceData(m)), C.size_t(len(m))); status != 0 {
+func (m memory) pin(device int) error {
+	if status := C.pin(C.int(device), unsafe.Pointer(unsafe.SliceData(m)), C.size_t(len(m))); status != 0 {
 		return fmt.Errorf("cudaHostRegister of %d bytes: error %d", len(m), status)
 	}
 	return nil
 }
 
 // unpin undoes pin; it comes before free.
-func (m memory) unpin() error {
-	if status := C.unpin(unsafe.Pointer(unsafe.SliceData(m))); status != 0 {
+func (m memory) unpin(device int) error {
+	if status := C.unpin(C.int(device), unsafe.Pointer(unsafe.SliceData(m))); status != 0 {
 		return fmt.Errorf("cudaHostUnregister: error %d", status)
 	}
 	return nil
