@@ -127,6 +127,45 @@ func TestStuckEngineIsGivenUpAndReplaced(t *testing.T) {
 	})
 }
 
+// closing is an engine that asks its batcher something while it is closed.
+type closing struct {
+	*infertest.Engine
+	ask func()
+}
+
+func (c closing) Close() error {
+	c.ask()
+	return c.Engine.Close()
+}
+
+// To close an engine of a GPU takes a while, and longer if it hangs again: the others work
+// meanwhile.
+func TestAnEngineThatWasReplacedIsClosedWithoutHoldingUpTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release, asked := make(chan struct{}), false
+		first := closing{Engine: infertest.NewEngine(infertest.Config{Price: infertest.Price{Run: 10 * ms}, MaxBatch: 1, Before: hang(release)})}
+		second := infertest.NewEngine(infertest.Config{Price: infertest.Price{Run: 10 * ms}, MaxBatch: 1})
+		var b *infer.Batcher
+		first.ask = func() { asked = b.Stats().Engines == 1 } // it would hang here for good
+		b, err := infer.NewBatcher(infer.BatcherConfig{Engines: []infer.Engine{&first}, Reopen: func() (infer.Engine, error) { return second, nil }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := join(t, b, false)
+		s.offer(3, 4)
+		after(2 * time.Minute)
+		close(release)
+		after(time.Second)
+		if !asked || !first.Closed() {
+			t.Errorf("asked: %v, closed: %v", asked, first.Closed())
+		}
+		s.leave()
+		if err := errors.Join(s.settled(), b.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestStuckEngineWorksAgainWhenItReturns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})

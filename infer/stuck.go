@@ -112,16 +112,18 @@ func (r *runner) back() bool {
 	<-r.given
 	b := r.b
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	if !b.closed && !r.replaced {
 		b.running.Add(1)
 		r.state.Store(runnerWorks)
+		b.mu.Unlock()
 		b.log.Info("a stuck engine works again", "engine", b.identity.String())
 		return true
 	}
 	b.forgetLocked(r)
-	_ = r.on.engine.Close() // nobody waits for it
-	if r.borrows() && !r.replaced {
+	own := r.borrows() && !r.replaced
+	b.mu.Unlock()
+	_ = r.on.engine.Close() // nobody waits for it, whatever it takes
+	if own {
 		_ = r.engine.Close()
 	}
 	return false
