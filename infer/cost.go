@@ -6,11 +6,12 @@ import (
 	"time"
 )
 
-// costModel is what an engine's runs cost, T(n) = a + b·n, learned from the runs.
-// Its methods are for the runner's goroutine; everybody may read published.
+// costModel is what an engine's runs cost, T(n) = a + b·n, learned from the runs. If the
+// engine is [Stepped], n is what the images are run as. Its methods are for the runner's goroutine; everybody may read published.
 type costModel struct {
-	sizes []sizeCost // by number of images − 1
-	a, b  float64    // seconds
+	sizes []sizeCost    // by number of images − 1
+	as    func(int) int // nil: a run of n images is one of n
+	a, b  float64       // seconds
 	// fitted says that runs of two sizes were seen: before, a is a guess on the high
 	// side, so that larger batches are tried.
 	fitted bool
@@ -58,7 +59,7 @@ func newCostModel(size int) *costModel {
 	return &costModel{sizes: make([]sizeCost, size), knee: size, probe: probeFirst, every: probeFirst}
 }
 
-// observe learns from a run. One that was disturbed moves a mean by a tenth at most.
+// observe learns from a run that cost as much as n images. One that was disturbed moves a mean by a tenth at most.
 func (m *costModel) observe(n int, d time.Duration) {
 	s, t := &m.sizes[n-1], d.Seconds()
 	if s.seen >= firstRuns { // a machine that is busy with something else, too
@@ -161,7 +162,15 @@ func (m *costModel) worth() int {
 }
 
 // time is what a run of n images is expected to take, in seconds.
-func (m *costModel) time(n int) float64 { return m.a + m.b*float64(n) }
+func (m *costModel) time(n int) float64 { return m.a + m.b*float64(m.step(n)) }
+
+// step is what n images are run as.
+func (m *costModel) step(n int) int {
+	if m.as == nil {
+		return n
+	}
+	return min(m.as(n), len(m.sizes))
+}
 
 func (m *costModel) perImage(n int) float64 { return m.time(n) / float64(n) }
 

@@ -20,6 +20,12 @@ type Engine interface {
 	Close() error
 }
 
+// Stepped is an engine that runs some numbers of images as a larger one.
+type Stepped interface {
+	// RunsAs is the number of images that a run of n costs now.
+	RunsAs(n int) int
+}
+
 // PipelineVersion changes whenever the same pixels and the same engine would give
 // other detections: preprocessing, head or NMS.
 const PipelineVersion = 1

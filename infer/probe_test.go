@@ -29,3 +29,26 @@ func TestNobodyWaitsForABatchThatIsOnlyTried(t *testing.T) {
 		b.Close()
 	})
 }
+
+// fours is an engine whose network takes four images, neither more nor less.
+type fours struct{ *infertest.Engine }
+
+func (fours) RunsAs(int) int { return 4 }
+
+func TestANetworkThatTakesFourImagesGetsFour(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := fours{infertest.NewEngine(infertest.Config{Price: infertest.Price{Run: 10 * ms}, MaxBatch: 4})}
+		b, err := infer.NewBatcher(infer.BatcherConfig{Engines: []infer.Engine{e}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := join(t, b, false)
+		s.offer(0, 400)
+		after(2000 * ms)
+		if all, right := e.Runs(0), e.Runs(4); right < 98 || all-right > 6 {
+			t.Errorf("%d runs, %d of them with four", all, right)
+		}
+		s.leave()
+		b.Close()
+	})
+}

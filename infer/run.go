@@ -19,14 +19,14 @@ func (r *runner) run() bool {
 		r.b.busy.Add(-1)
 		return true
 	}
-	loaded := time.Now()
+	loaded, cost := time.Now(), r.on.costs.step(n)
 	err, alive := r.infer(n)
 	if !alive {
 		return false
 	}
 	ran := time.Now()
 	if err == nil {
-		r.on.costs.observe(n, ran.Sub(loaded))
+		r.on.costs.observe(cost, ran.Sub(loaded))
 		r.tellExpected()
 		r.each(n, (*runner).look)
 		for i := range r.batch {

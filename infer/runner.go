@@ -73,6 +73,9 @@ func newRunner(b *Batcher, i instance) *runner {
 	}
 	if r.costs == nil {
 		r.costs = newCostModel(r.size)
+		if s, ok := e.(Stepped); ok && s.RunsAs(1) == 1 { // else it has one size only
+			r.costs.as = s.RunsAs
+		}
 	}
 	r.on, r.batch, r.looked = &r.instance, make([]taken, 0, r.size), make([]look, r.size)
 	if !b.sharedCores {

@@ -69,7 +69,7 @@ func (a *alone) allocsBatched(pix []byte) (float64, error) {
 	for i, e := range a.layouts[0].engines {
 		kept[i] = keptOpen{e} // the batcher would close them
 	}
-	batcher, err := infer.NewBatcher(infer.BatcherConfig{Engines: kept})
+	batcher, err := infer.NewBatcher(infer.BatcherConfig{Engines: kept, SharedCores: true})
 	if err != nil {
 		return 0, err
 	}
@@ -96,6 +96,14 @@ func (a *alone) allocsBatched(pix []byte) (float64, error) {
 type keptOpen struct{ infer.Engine }
 
 func (keptOpen) Close() error { return nil }
+
+// RunsAs implements [infer.Stepped].
+func (k keptOpen) RunsAs(n int) int {
+	if s, ok := k.Engine.(infer.Stepped); ok {
+		return s.RunsAs(n)
+	}
+	return n
+}
 
 // allocSource is a session that always has frames, and allocates nothing itself.
 type allocSource struct {

@@ -125,6 +125,9 @@ func (e *engine) batch(n int) *batch {
 	return e.batches[i]
 }
 
+// RunsAs implements [infer.Stepped].
+func (e *engine) RunsAs(n int) int { return e.batch(n).images }
+
 func (b *batch) run() error {
 	if b.binding != nil {
 		return b.session.RunWithBinding(b.binding)

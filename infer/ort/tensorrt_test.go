@@ -157,7 +157,7 @@ func TestCUDAHasASessionForEachSizeOfRun(t *testing.T) {
 	}
 	for n, want := range []int{1, 2, 4, 4, 6, 6} {
 		b := e.batch(n + 1)
-		if b.images != want || b.session == nil {
+		if b.images != want || e.RunsAs(n+1) != want || b.session == nil {
 			t.Errorf("%d images are run as %d", n+1, b.images)
 		}
 		if err := e.Run(n + 1); err != nil {
