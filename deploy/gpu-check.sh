@@ -29,6 +29,7 @@ while [[ $# -gt 0 ]]; do
 done
 models=(infer/loader/nanodet-g-416.onnx)
 for model in "$@"; do models+=("$(realpath "$model")"); done
+[[ -z ${ORT_LIBRARY:-} ]] || ORT_LIBRARY=$(realpath --canonicalize-missing "$ORT_LIBRARY")
 cd "$here/.."
 built=bin/gpu
 
@@ -49,9 +50,10 @@ if [[ $build == only || ! -x $built/detections ]]; then
   build
 fi
 [[ $build != only ]] || exit 0
+newer=$(find cmd infer hub media -name '*.go' -newer "$built/detections" -print -quit)
+[[ -z $newer ]] || say "note: $newer is newer than $built, which is what is checked; --build makes it anew"
 
 [[ -f ${ORT_LIBRARY:-} ]] || die "set ORT_LIBRARY to the libonnxruntime.so of a build for a GPU"
-ORT_LIBRARY=$(realpath "$ORT_LIBRARY")
 IFS=, read -ra list <<<"$providers"
 for provider in shared "${list[@]}"; do
   [[ -f ${ORT_LIBRARY%/*}/libonnxruntime_providers_$provider.so ]] ||
