@@ -55,9 +55,9 @@ func openEngines(ctx context.Context, s *settings, file loader.File, m *infer.Mo
 	o := s.engine(provider, layout.Threads, log)
 	o.Background = background
 	open := func() (infer.Engine, error) { return ort.Open(file.Bytes, m, o) }
-	atOnce := cores()
-	if background || provider != "cpu" {
-		atOnce = 1
+	atOnce := 1
+	if !background && provider == "cpu" {
+		atOnce = loadedAtOnce(cores(), len(file.Bytes))
 	}
 	engines, err := openAll(ctx, n, atOnce, open, report)
 	if err != nil {
@@ -67,6 +67,18 @@ func openEngines(ctx context.Context, s *settings, file loader.File, m *infer.Mo
 	// runtime's monitor takes it back. With one more for each, nothing waits for that.
 	runtime.GOMAXPROCS(cores() + n)
 	return engines, layout.Threads, nil
+}
+
+// To load a file takes so many times its size for a moment, beside what the engine keeps:
+// 12 MB for the embedded model. All that are loaded at once may take so much of it.
+const (
+	loadTimes = 3
+	loadRoom  = 512 << 20
+)
+
+// loadedAtOnce is how many engines of a file of so many bytes are loaded at the same time.
+func loadedAtOnce(cores, size int) int {
+	return max(1, min(cores, loadRoom/loadTimes/max(1, size)))
 }
 
 // openAll opens so many engines, some of them at once, until one cannot be opened; report is

@@ -55,6 +55,14 @@ func TestEnginesAreOpenedAtTheSameTime(t *testing.T) {
 	}
 }
 
+func TestLargeModelsAreLoadedOneByOne(t *testing.T) {
+	for _, c := range []struct{ cores, size, want int }{{16, 4 << 20, 16}, {16, 40 << 20, 4}, {1, 1, 1}, {16, 300 << 20, 1}, {2, 0, 2}} {
+		if got := loadedAtOnce(c.cores, c.size); got != c.want {
+			t.Errorf("%d cores, %d bytes: %d at once, want %d", c.cores, c.size, got, c.want)
+		}
+	}
+}
+
 // What makes one engine fail makes the others fail, too: they are not tried.
 func TestNoMoreEnginesAreOpenedAfterOneThatCannotBe(t *testing.T) {
 	o := opener{broken: 3}
