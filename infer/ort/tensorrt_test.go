@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	onnx "github.com/yalue/onnxruntime_go"
@@ -166,6 +167,72 @@ func TestCUDAHasASessionForEachSizeOfRun(t *testing.T) {
 		if !slices.Equal(e.Output(0, n), e.Output(0, 0)) {
 			t.Errorf("the last of %d images says something else than the first", n+1)
 		}
+	}
+}
+
+// If a GPU's memory is full there is no engine, or one that serves with the sizes of run that
+// it got. A session asks twice: for all of the model on the GPU, and then for some.
+func TestSessionsOfWhichSomeCannotBeMade(t *testing.T) {
+	standIn(t, must(nanodet()))
+	var asked atomic.Int64
+	full := errors.New("CUDA failure 2: out of memory")
+	for _, c := range []struct {
+		sessions int64
+		ready    bool
+	}{{0, false}, {1, false}, {2, true}} {
+		asked.Store(0)
+		machine.cuda = func(*onnx.SessionOptions, string) error {
+			if asked.Add(1) > 2*c.sessions {
+				return full
+			}
+			return nil
+		}
+		opened, err := Open(must(nanodet()), must(described()), Options{Providers: []string{"cuda"}, MaxBatch: 6})
+		if c.ready != (err == nil) {
+			t.Fatalf("with room for %d sessions: %v", c.sessions, err)
+		}
+		if err != nil {
+			continue
+		}
+		e := opened.(*engine) //nolint:forcetypeassert // what Open gives
+		e.Warm()
+		for n, want := range []int{1, 6, 6, 6, 6, 6} {
+			if err := e.Run(n + 1); err != nil || e.RunsAs(n+1) != want {
+				t.Errorf("%d images are run as %d: %v", n+1, e.RunsAs(n+1), err)
+			}
+		}
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A GPU's engine can be closed while its sizes of run warm up.
+func TestCloseWhileSizesOfRunWarmUp(t *testing.T) {
+	standIn(t, must(nanodet()))
+	var asked atomic.Int64
+	warming, goOn := make(chan struct{}), make(chan struct{})
+	machine.cuda = func(*onnx.SessionOptions, string) error {
+		if asked.Add(1) == 5 { // the third session
+			close(warming)
+			<-goOn
+		}
+		return nil
+	}
+	e := must(Open(must(nanodet()), must(described()), Options{Providers: []string{"cuda"}, MaxBatch: 8})).(*engine) //nolint:forcetypeassert // what Open gives
+	<-warming
+	if err := e.Run(3); err != nil || e.RunsAs(3) != 8 {
+		t.Errorf("3 images meanwhile are run as %d: %v", e.RunsAs(3), err)
+	}
+	closed := make(chan error)
+	go func() { closed <- e.Close() }()
+	<-e.warmth.stop // Close has begun
+	close(goOn)
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+	if len(e.sessions) != 3 {
+		t.Errorf("%d sessions were made, 3 had begun", len(e.sessions))
 	}
 }
 
