@@ -22,7 +22,9 @@ const control = 3
 // keep are for tests; there are none in a decoder process.
 func Child(loop media.Loop, keep ...*os.File) {
 	runtime.LockOSThread() // the loop stays on this thread
-	runtime.GOMAXPROCS(2)  // the loop, and the garbage collector
+	// No other thread looks for work: one that does sleeps meanwhile, by slack, and the
+	// collector would wait for it.
+	runtime.GOMAXPROCS(1)
 	debug.SetGCPercent(50)
 	// If memory runs out, this is the process to take.
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("500"), 0)

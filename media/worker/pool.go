@@ -99,6 +99,12 @@ func NewPool(cfg Config) *Pool {
 // lowered is by how much a decoder process is nicer than its parent.
 const lowered = 5
 
+// slack is how late the kernel may wake a decoder process that sleeps for a time, which
+// only the thread does with which Go's runtime watches the others. It woke up five
+// times for each frame of a camera, the one processor that there is to watch included:
+// a fifth of what decoding costs. See Child, which leaves it nothing to watch.
+const slack = time.Second
+
 // retryAfter is how long the spawner waits after a process could not be started.
 const retryAfter = time.Second
 
@@ -111,6 +117,7 @@ func (p *Pool) spawn() {
 	if own, err := unix.Getpriority(unix.PRIO_PROCESS, 0); err == nil { // 20 − nice, says the kernel
 		_ = unix.Setpriority(unix.PRIO_PROCESS, 0, min(20-own+lowered, 19))
 	}
+	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(slack), 0, 0, 0) // costs processor time, if it is refused
 	for {
 		proc, err := p.cfg.spawn()
 		if err != nil {
