@@ -22,8 +22,8 @@ const control = 3
 // keep are for tests; there are none in a decoder process.
 func Child(loop media.Loop, keep ...*os.File) {
 	runtime.LockOSThread() // the loop stays on this thread
-	// No other thread looks for work: one that does sleeps meanwhile, by slack, and the
-	// collector would wait for it.
+	// With more than one, threads that look for work sleep for a moment, which by slack is a
+	// second, and the collector waits for them.
 	runtime.GOMAXPROCS(1)
 	debug.SetGCPercent(50)
 	// If memory runs out, this is the process to take.

@@ -99,10 +99,10 @@ func NewPool(cfg Config) *Pool {
 // lowered is by how much a decoder process is nicer than its parent.
 const lowered = 5
 
-// slack is how late the kernel may wake a decoder process that sleeps for a time, which
-// only the thread does with which Go's runtime watches the others. It woke up five
-// times for each frame of a camera, the one processor that there is to watch included:
-// a fifth of what decoding costs. See Child, which leaves it nothing to watch.
+// slack is how late the kernel may wake a thread of a decoder process that sleeps for a
+// time. Only the monitor of Go's runtime does. After each wait of the loop it looked three
+// times, took its processor of the scheduler away, and had other threads started that found
+// nothing: a tenth of what decoding a camera costs, or a fifth on a busy machine.
 const slack = time.Second
 
 // retryAfter is how long the spawner waits after a process could not be started.

@@ -226,6 +226,10 @@ func TestTheProcessHasLimitsAndNoEnvironment(t *testing.T) {
 		if its, err := unix.Getpriority(unix.PRIO_PROCESS, id); err == nil && its != max(own-lowered, 1) {
 			t.Errorf("a thread has priority %d, its parent %d", its, own)
 		}
+		late, err := os.ReadFile("/proc/" + thread.Name() + "/timerslack_ns")
+		if gone := errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH); !gone && strings.TrimSpace(string(late)) != "1000000000" {
+			t.Errorf("a thread is woken with a slack of %q ns (%v)", late, err)
+		}
 	}
 	_, err = finish(t, d)
 	if want := "536870912 64 0 0 env 0"; err.Error() != want {
