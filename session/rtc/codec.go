@@ -37,7 +37,10 @@ func newCodec(p webrtc.RTPCodecParameters) codec {
 	return nil
 }
 
-var errPayload = errors.New("rtc: payload of the wrong form")
+var (
+	errPayload = errors.New("rtc: payload of the wrong form")
+	errSize    = errors.New("rtc: a frame without end")
+)
 
 type vp8 struct{ p codecs.VP8Packet }
 

@@ -45,6 +45,7 @@ type frames struct {
 
 	open   bool // cur is being put together
 	cur    frame
+	size   int  // bytes of its payloads: codecs may hold back some of them
 	skip   bool // the frame with skipTS is torn
 	skipTS uint32
 	broken bool // nothing can be decoded before a key frame
@@ -238,10 +239,14 @@ func (f *frames) add(p *rtp.Packet, at time.Time) {
 			f.tear(p)
 			return
 		}
-		f.open, f.cur = true, frame{ts: p.Timestamp, first: at, data: make([]byte, 0, f.usual)}
+		f.open, f.cur, f.size = true, frame{ts: p.Timestamp, first: at, data: make([]byte, 0, f.usual)}, 0
 	}
+	f.size += len(p.Payload)
 	data, err := f.codec.payload(f.cur.data, p.Payload)
-	if err != nil || len(data) > maxFrame {
+	if err == nil && max(f.size, len(data)) > maxFrame {
+		err = errSize
+	}
+	if err != nil {
 		f.rejected(err)
 		f.lose()
 		return

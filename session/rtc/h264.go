@@ -4,13 +4,14 @@ import (
 	"bytes"
 	"encoding/base64"
 	"strings"
+
+	"github.com/pion/rtp/codecs"
 )
 
-// h264 takes payloads apart by RFC 6184 itself: the library copies each fragment some
-// times over, which was two thirds of what a session allocates.
+// h264 keeps what is begun of a unit in the library's packet: frames bounds it.
 type h264 struct {
+	p    codecs.H264Packet
 	sets []byte // parameter sets out of the SDP, with start codes
-	torn bool   // the frame so far ends within a unit
 }
 
 func (*h264) name() string { return "h264" }
@@ -49,55 +50,15 @@ func (*h264) begins(payload []byte) bool {
 	return false
 }
 
-// fragmentHeader is how long the two headers of a fragment are, in bytes.
-const fragmentHeader = 2
-
 func (h *h264) payload(b, payload []byte) ([]byte, error) {
-	if len(payload) < fragmentHeader {
+	if len(payload) < 2 {
 		return b, errPayload
 	}
-	switch kind := payload[0] & 0x1f; {
-	case kind == fuaUnit:
-		return h.fragment(b, payload)
-	case h.torn:
-		return b, errPayload
-	case kind == stapUnit:
-		return units(b, payload[1:])
-	case kind == 0 || kind > stapUnit:
-		return b, errPayload
-	}
-	return append(append(b, startCode...), payload...), nil
+	data, err := h.p.Unmarshal(payload)
+	return append(b, data...), err
 }
 
-var startCode = []byte{0, 0, 0, 1}
-
-// fragment appends a part of a unit.
-func (h *h264) fragment(b, payload []byte) ([]byte, error) {
-	begins, ends := payload[1]&0x80 != 0, payload[1]&0x40 != 0
-	if begins == h.torn {
-		return b, errPayload
-	}
-	if begins {
-		b = append(append(b, startCode...), payload[0]&0xe0|payload[1]&0x1f)
-	}
-	h.torn = !ends
-	return append(b, payload[fragmentHeader:]...), nil
-}
-
-// units appends the units of an aggregation.
-func units(b, rest []byte) ([]byte, error) {
-	for len(rest) >= 2 {
-		size := int(rest[0])<<8 | int(rest[1])
-		if rest = rest[2:]; size > len(rest) {
-			return b, errPayload
-		}
-		b = append(append(b, startCode...), rest[:size]...)
-		rest = rest[size:]
-	}
-	return b, nil
-}
-
-func (h *h264) reset() { h.torn = false }
+func (h *h264) reset() { h.p = codecs.H264Packet{} }
 
 func (h *h264) complete(b []byte) ([]byte, bool) {
 	key, sets := false, false

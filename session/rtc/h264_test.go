@@ -2,8 +2,11 @@ package rtc
 
 import (
 	"bytes"
+	"errors"
 	"testing"
+	"time"
 
+	"github.com/pion/rtp"
 	"github.com/pion/rtp/codecs"
 )
 
@@ -30,14 +33,10 @@ func TestUnitsOfH264ComeOutOfPayloadsAsTheyWentIn(t *testing.T) {
 
 func TestBrokenPayloadsOfH264AreRejected(t *testing.T) {
 	for what, payloads := range map[string][][]byte{
-		"nothing":                            {{}},
-		"a header only":                      {{0x41}},
-		"an aggregation that is cut off":     {{stapUnit, 0, 9, 1}},
-		"a fragment without a beginning":     {{fuaUnit, 0x01, 1}},
-		"two beginnings":                     {{fuaUnit, 0x81, 1}, {fuaUnit, 0x81, 1}},
-		"a unit between fragments":           {{fuaUnit, 0x81, 1}, {0x41, 1}},
-		"a kind of packetization-mode 2":     {{25, 0, 0, 1}},
-		"fragments that begin after the end": {{fuaUnit, 0x81, 1}, {fuaUnit, 0x41, 1}, {fuaUnit, 0x01, 1}},
+		"nothing":                        {{}},
+		"a header only":                  {{0x41}},
+		"an aggregation that is cut off": {{stapUnit, 0, 9, 1}},
+		"a kind of packetization-mode 2": {{25, 0, 0, 1}},
 	} {
 		var h h264
 		var b []byte
@@ -47,6 +46,33 @@ func TestBrokenPayloadsOfH264AreRejected(t *testing.T) {
 		}
 		if err == nil {
 			t.Errorf("%s: %x", what, b)
+		}
+	}
+}
+
+func TestAFrameThatDoesNotEndIsGivenUp(t *testing.T) {
+	for c, headers := range map[codec][2][3]byte{
+		&h264{}: {{fuaUnit, 0x80 | idrUnit, 0x80}, {fuaUnit, idrUnit}},
+		&av1{}:  {{0x50, 0x30}, {0xd0}}, // one element, that goes on (Y) and is gone on with (Z)
+	} {
+		begin, within := headers[0], headers[1]
+		fr := newFrames(c, time.Second)
+		var why []error
+		fr.rejected = func(err error) { why = append(why, err) }
+		now := time.Unix(0, 0)
+		for i := range 2 * maxFrame / 60_000 {
+			body := make([]byte, 60_000)
+			copy(body, within[:])
+			if i == 0 {
+				copy(body, begin[:])
+			}
+			fr.push(&rtp.Packet{Header: rtp.Header{SequenceNumber: uint16(i), Timestamp: 1}, Payload: body}, now)
+			if f, ok := fr.pop(now); ok {
+				t.Errorf("%s: a frame of %d bytes", c.name(), len(f.data))
+			}
+		}
+		if len(why) != 1 || !errors.Is(why[0], errSize) {
+			t.Errorf("%s: rejected %v", c.name(), why)
 		}
 	}
 }
