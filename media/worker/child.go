@@ -22,10 +22,8 @@ const control = 3
 // keep are for tests; there are none in a decoder process.
 func Child(loop media.Loop, keep ...*os.File) {
 	runtime.LockOSThread() // the loop stays on this thread
-	// With more than one, threads that look for work sleep for a moment, which by slack is a
-	// second, and the collector waits for them.
-	runtime.GOMAXPROCS(1)
 	debug.SetGCPercent(50)
+	os.Clearenv() // the runtime has read it
 	// If memory runs out, this is the process to take.
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("500"), 0)
 	dieBySignal()

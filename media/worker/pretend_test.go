@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -165,7 +166,7 @@ func limits() string {
 		_ = unix.Prlimit(0, what, nil, &r)
 		s = append(s, strconv.FormatUint(r.Max, 10))
 	}
-	return fmt.Sprintf("%s env %d", strings.Join(s, " "), len(os.Environ()))
+	return fmt.Sprintf("%s env %d procs %d", strings.Join(s, " "), len(os.Environ()), runtime.GOMAXPROCS(0))
 }
 
 // forever is a loop that hangs. It has a timer: without cgo Go's runtime would find that

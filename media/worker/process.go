@@ -14,6 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// onlyOne gives Go's runtime in a decoder process one processor, from its first moment on:
+// with more, threads that look for work sleep for a moment, which by slack is a second, and
+// whatever stops the others, such as the collector, waits for them.
+const onlyOne = "GOMAXPROCS=1"
+
 // process is a decoder process and its socket.
 type process struct {
 	cmd  *exec.Cmd
@@ -46,7 +51,7 @@ func (c *Config) spawn() (*process, error) {
 	}
 	p := &process{conn: conn.(*net.UnixConn)}
 	p.cmd = exec.Command(c.Path, c.Args...) //nolint:gosec // G204: this very binary, with an argument of ours
-	p.cmd.Env = []string{}                  // nothing of ours is theirs to read
+	p.cmd.Env = []string{onlyOne}           // nothing of ours is theirs to read
 	p.cmd.Dir = "/"
 	p.cmd.ExtraFiles = []*os.File{theirs}
 	p.cmd.Stderr = &p.last

@@ -232,7 +232,7 @@ func TestTheProcessHasLimitsAndNoEnvironment(t *testing.T) {
 		}
 	}
 	_, err = finish(t, d)
-	if want := "536870912 64 0 0 env 0"; err.Error() != want {
+	if want := "536870912 64 0 0 env 0 procs 1"; err.Error() != want {
 		t.Errorf("it has %q, want %q", err, want)
 	}
 }
