@@ -102,7 +102,7 @@ test-chaos: build setup-test ## kill, restart and take over the hub under load: 
 		go test -count=1 -v -timeout 60m -run Chaos ./cmd/detections
 
 .PHONY: test-swap
-test-swap: build setup-test ## change the model under load: SWAPS=50 times
+test-swap: build setup-test ## change the model under load, SWAPS=50 times: PASS if that adds at most a batch to the longest gap
 	@$(step) swap $(env) --test env SWAPS=$(or $(SWAPS),50) go test -count=1 -v -timeout 20m -run 'E2ESwaps' ./cmd/detections
 
 .PHONY: gpu-check

@@ -46,6 +46,9 @@ type BatcherConfig struct {
 	// Solo opens an engine that has all processors, for frames that have the machine to
 	// themselves; it takes one image, and gives what the others give. nil: there is none.
 	Solo func() (Engine, error)
+	// Machine is shared by the Batchers whose engines use the same processors. nil: no
+	// other Batcher's do.
+	Machine *Machine
 	// MaxBatch bounds the images of one run. 0: the engines' own limits.
 	MaxBatch int
 	// MaxDelay is how long a batch that is not full waits for more frames. 0: as long
@@ -106,12 +109,12 @@ type Batcher struct {
 	maxDelay    time.Duration
 	sharedCores bool
 	shares      Shares
+	machine     *Machine
 	close       func() error
 
 	images, failed, runs atomic.Int64
 	solos                atomic.Int64
 	expected             atomic.Int64 // ns of a run
-	busy                 atomic.Int32 // runners with a batch that the engine has not done
 
 	// running counts the runners that Close waits for.
 	running sync.WaitGroup
@@ -152,7 +155,7 @@ func newBatcher(c BatcherConfig, ready readyQueue) (*Batcher, error) {
 	b := &Batcher{
 		model: c.Engines[0].Model(), identity: c.Engines[0].Identity(), log: c.Logger, onRun: c.OnRun, reopen: c.Reopen,
 		maxBatch: c.MaxBatch, maxDelay: c.MaxDelay, sharedCores: c.SharedCores, shares: c.Shares, ready: ready,
-		solo: solo{open: c.Solo},
+		solo: solo{open: c.Solo}, machine: c.Machine,
 	}
 	if b.model.Head == nil {
 		return nil, fmt.Errorf("batcher: model %s has no head", b.model.Ref())
@@ -164,6 +167,9 @@ func newBatcher(c BatcherConfig, ready readyQueue) (*Batcher, error) {
 	}
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
+	}
+	if b.machine == nil {
+		b.machine = new(Machine)
 	}
 	if b.onRun == nil {
 		b.onRun = func(Run) {}

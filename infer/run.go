@@ -16,7 +16,7 @@ func (r *runner) run() bool {
 	r.load()
 	n := len(r.batch)
 	if n == 0 {
-		r.b.busy.Add(-1)
+		r.b.machine.end()
 		return true
 	}
 	loaded, cost := time.Now(), r.on.costs.step(n)
@@ -54,7 +54,7 @@ func (r *runner) infer(n int) (err error, alive bool) { //nolint:revive,staticch
 	err = r.on.engine.Run(n)
 	r.watch.Stop()
 	if alive = r.state.CompareAndSwap(runnerWatched, runnerWorks); alive {
-		r.b.busy.Add(-1) // else stuck has done it
+		r.b.machine.end() // else stuck has done it
 	}
 	return err, alive
 }
@@ -137,7 +137,7 @@ func (r *runner) isolate() bool {
 		if i > 0 || from != r.engine {
 			copy(r.engine.Input(0), from.Input(i))
 		}
-		r.b.busy.Add(1)
+		r.b.machine.busy.Add(1)
 		start := time.Now()
 		err, alive := r.infer(1)
 		if !alive {

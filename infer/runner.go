@@ -31,7 +31,7 @@ type runner struct {
 	batch    []taken
 	looked   []look        // by image
 	on       *instance     // that runs the batch: its own, or the solo engine
-	alone    bool          // the batch has the machine to itself
+	alone    bool          // the solo engine is the right one for the batch
 	wait     time.Duration // longest time that a place of the batch was ready
 	answerer
 }
@@ -142,8 +142,7 @@ func (r *runner) gather() bool {
 		b.due = time.Now() // somebody waits for a second batch already
 		b.wakeLocked()
 	}
-	b.borrowLocked(r)
-	b.busy.Add(1)
+	b.borrowLocked(r, b.machine.begin(b.aloneLocked(r.batch)))
 	return true
 }
 

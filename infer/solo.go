@@ -3,6 +3,7 @@ package infer
 import (
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,9 +16,9 @@ type instance struct {
 // solo is an engine with a thread for every processor core, beside those of one thread
 // each. They do more images per second together; it answers one image in half the time.
 // So it gets the frames that have the machine to themselves: nothing else is ready, no
-// engine runs, and somebody waits for the answer, which a file does not. The runner that
-// has such a frame borrows it. There is none before the first such frame was seen, nor
-// if it does not give, bit for bit, what the other engines give.
+// engine runs, somebody waits for the answer, which a file does not, and it was so for
+// some time. The runner that has such a frame borrows it. There is none before the first
+// such frame was seen, nor if it does not give, bit for bit, what the other engines give.
 //
 // Everything is guarded by Batcher.mu.
 type solo struct {
@@ -27,14 +28,38 @@ type solo struct {
 	borrower *runner   // nil: it is free
 }
 
-// alone says whether a batch that was just bound has the machine to itself.
+// Machine knows what runs on the processors that the engines of several Batchers share.
+type Machine struct {
+	busy atomic.Int32 // runners with a batch that the engine has not done
+	row  atomic.Int32 // batches until now, one after the other, that were alone
+}
+
+// soloAfter is how many batches in a row must have been alone. Where frames come from
+// everywhere, one is alone now and then by chance: to give it all processors, or to open
+// an engine for it, is in the way of the next.
+const soloAfter = 8
+
+// begin counts a batch, and says whether it and those before it had the machine to
+// themselves. mayBe says that its own Batcher has nothing else.
+func (m *Machine) begin(mayBe bool) (alone bool) {
+	if m.busy.Add(1) > 1 || !mayBe {
+		m.row.Store(0)
+		return false
+	}
+	return m.row.Add(1) > soloAfter
+}
+
+// end is the end of a batch.
+func (m *Machine) end() { m.busy.Add(-1) }
+
+// aloneLocked says whether a batch that was just bound is all that the Batcher has.
 func (b *Batcher) aloneLocked(batch []taken) bool {
-	return len(batch) == 1 && batch[0].class != File && b.ready.len() == 0 && b.busy.Load() == 0
+	return len(batch) == 1 && batch[0].class != File && b.ready.len() == 0
 }
 
 // borrowLocked lends the solo engine for a batch that is alone, if it is there and free.
-func (b *Batcher) borrowLocked(r *runner) {
-	r.on, r.alone = &r.instance, b.solo.open != nil && b.aloneLocked(r.batch)
+func (b *Batcher) borrowLocked(r *runner, alone bool) {
+	r.on, r.alone = &r.instance, b.solo.open != nil && alone
 	if r.alone && b.solo.engine != nil && b.solo.borrower == nil {
 		r.on, b.solo.borrower = b.solo.engine, r
 	}

@@ -36,6 +36,22 @@ func (s *source) took(frame int64) time.Duration {
 	return s.all()[frame].at.Sub(start)
 }
 
+// soloAfter is how many batches must have been alone, one after the other.
+const soloAfter = 8
+
+// calm gives a batcher that many, so that the next frame gets all processors if it is
+// alone, too.
+func calm(t *testing.T, b *infer.Batcher) {
+	t.Helper()
+	s := join(t, b, true)
+	for i := range int64(soloAfter) {
+		if d := s.took(i); d != 23*ms {
+			t.Errorf("frame %d took %v", i, d)
+		}
+	}
+	s.leave()
+}
+
 func TestFrameThatIsAloneHasAllProcessors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		solo := soloists{config: allCores}
@@ -44,6 +60,7 @@ func TestFrameThatIsAloneHasAllProcessors(t *testing.T) {
 		if d := file.took(0); d != 23*ms || len(solo.all) != 0 {
 			t.Errorf("a frame of a file took %v, %d solo engines", d, len(solo.all))
 		}
+		calm(t, b)
 		live := join(t, b, true)
 		if d := live.took(0); d != 23*ms || len(solo.all) != 1 {
 			t.Errorf("the first one took %v, %d solo engines are open", d, len(solo.all))
@@ -58,8 +75,11 @@ func TestFrameThatIsAloneHasAllProcessors(t *testing.T) {
 		time.Sleep(5 * ms)
 		file.offer(1, 3) // with company
 		after(time.Second)
-		if st := b.Stats(); st.Solo != 2 || st.Images != 6 {
+		if st := b.Stats(); st.Solo != 2 || st.Images != soloAfter+6 {
 			t.Errorf("stats %+v", st)
+		}
+		if d := live.took(3); d != 23*ms {
+			t.Errorf("where there was company just now one took %v", d)
 		}
 		for _, s := range []*source{file, live} {
 			s.leave()
@@ -83,17 +103,48 @@ func TestSoloEngineThatGivesOtherResultsIsNotUsed(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			solo := soloists{config: c}
 			b := batcherOf(t, infer.BatcherConfig{Solo: solo.open}, infertest.NewEngine(oneCore))
+			calm(t, b)
 			s := join(t, b, true)
 			for i := range int64(3) {
 				s.took(i)
 			}
-			if st := b.Stats(); st.Solo != 0 || st.Images != 3 || len(solo.all) != 1 || !solo.all[0].Closed() {
+			if st := b.Stats(); st.Solo != 0 || st.Images != soloAfter+3 || len(solo.all) != 1 || !solo.all[0].Closed() {
 				t.Errorf("stats %+v, %d opened", st, len(solo.all))
 			}
 			s.leave()
 			b.Close()
 		})
 	}
+}
+
+// Engines of other Batchers use the same processors: of a version that a file keeps, say.
+func TestFrameIsNotAloneWhileAnotherBatcherHasOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		solo, shared := soloists{config: allCores}, new(infer.Machine)
+		other := batcherOf(t, infer.BatcherConfig{Machine: shared}, infertest.NewEngine(oneCore))
+		b := batcherOf(t, infer.BatcherConfig{Machine: shared, Solo: solo.open}, infertest.NewEngine(oneCore))
+		file, live := join(t, other, false), join(t, b, true)
+		for i := range int64(soloAfter + 2) {
+			file.offer(i, i+1)
+			time.Sleep(5 * ms)
+			live.offer(i, i+1)
+			after(time.Second)
+		}
+		if len(solo.all) != 0 {
+			t.Errorf("%d solo engines were opened", len(solo.all))
+		}
+		for i := range int64(soloAfter + 2) {
+			live.took(soloAfter + 2 + i)
+		}
+		if st := b.Stats(); st.Solo != 1 || len(solo.all) != 1 {
+			t.Errorf("then %d frames of %d solo engines", st.Solo, len(solo.all))
+		}
+		file.leave()
+		live.leave()
+		if err := errors.Join(file.settled(), live.settled(), b.Close(), other.Close()); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestErrorOfTheSoloEngineCostsNoResult(t *testing.T) {
@@ -106,6 +157,7 @@ func TestErrorOfTheSoloEngineCostsNoResult(t *testing.T) {
 			return nil
 		}
 		b := batcherOf(t, infer.BatcherConfig{Solo: solo.open}, infertest.NewEngine(oneCore))
+		calm(t, b)
 		s := join(t, b, true)
 		for i := range int64(4) {
 			s.took(i)
@@ -115,7 +167,7 @@ func TestErrorOfTheSoloEngineCostsNoResult(t *testing.T) {
 				t.Errorf("frame %d: %v", i, a.err)
 			}
 		}
-		if st := b.Stats(); st.Solo != 2 || st.Images != 4 || st.Failing != 0 {
+		if st := b.Stats(); st.Solo != 2 || st.Images != soloAfter+4 || st.Failing != 0 {
 			t.Errorf("stats %+v", st)
 		}
 		s.leave()
@@ -129,6 +181,7 @@ func TestSoloEngineThatHangsIsReplaced(t *testing.T) {
 		solo := soloists{config: allCores}
 		solo.config.Before = hang(release)
 		b := batcherOf(t, infer.BatcherConfig{Solo: solo.open}, own)
+		calm(t, b)
 		s := join(t, b, true)
 		for i := range int64(4) {
 			s.took(i) // frame 3 hangs
@@ -161,6 +214,7 @@ func TestCloseWhileTheSoloEngineHangs(t *testing.T) {
 		solo := soloists{config: allCores}
 		solo.config.Before = hang(release)
 		b := batcherOf(t, infer.BatcherConfig{Solo: solo.open}, own)
+		calm(t, b)
 		s := join(t, b, true)
 		s.took(0)
 		s.offer(3, 4)
@@ -181,6 +235,7 @@ func TestCloseWhileTheSoloEngineIsOpened(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		solo := soloists{config: allCores}
 		b := batcherOf(t, infer.BatcherConfig{Solo: solo.open}, infertest.NewEngine(oneCore))
+		calm(t, b)
 		s := join(t, b, true)
 		s.offer(0, 1)
 		after(100 * ms)

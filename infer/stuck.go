@@ -46,7 +46,7 @@ func (r *runner) stuck() {
 	}
 	b.runs.Add(1)
 	b.onRun(Run{Images: failed, Wait: r.wait, Infer: r.limit(len(r.batch)), Err: err})
-	b.busy.Add(-1)
+	b.machine.end()
 	r.given <- struct{}{}
 	if r.borrows() {
 		r.leaveSolo()

@@ -32,6 +32,7 @@ type deployer struct {
 	kept     *loader.Kept
 	watcher  *loader.Watcher // nil: the source makes no sense
 	wrong    error           // why
+	machine  infer.Machine
 	life     context.Context // of what was asked for, whether who asked still waits or not
 	end      context.CancelFunc
 	work     sync.WaitGroup
@@ -181,10 +182,7 @@ func (d *deployer) version(f loader.File) *hub.Version {
 	v := &hub.Version{ID: f.Key(), Ref: f.Name + "@" + f.Version}
 	p := &plan{deployer: d, file: f}
 	p.model = sync.OnceValues(func() (*infer.Model, error) {
-		if d.ai.Model() != nil { // frames are inferred meanwhile
-			return d.s.describeBy(ort.DescribeInBackground, f)
-		}
-		return d.s.describe(f)
+		return d.s.describe(f, p.priority())
 	})
 	if !isEmbedded(f) {
 		v.Check = p.check
@@ -207,15 +205,35 @@ type plan struct {
 	*deployer
 	file  loader.File
 	path  string // of its copy; empty: the embedded one
+	spare bool   // there is time that nobody wants: it was tried in that
 	model func() (*infer.Model, error)
 }
 
-// check tries the version in a process of its own, which it may end or fill.
+// check tries the version in a process of its own, which it may end or fill. While
+// frames are inferred that is done in the time that nobody wants, if there is some.
 func (p *plan) check(ctx context.Context) (err error) {
 	if p.path, err = p.kept.Keep(&p.file); err != nil {
 		return err
 	}
-	return p.s.child(ctx, childJob{provider: "cpu", path: p.path, memory: p.s.modelRoom(p.file.SHA256), limit: checkTime}, nil)
+	j := childJob{provider: "cpu", path: p.path, memory: p.s.modelRoom(p.file.SHA256), limit: checkTime, spare: p.ai.Model() != nil}
+	if err = p.s.child(ctx, j, nil); errors.Is(err, errStarved) {
+		j.spare = false
+		err = p.s.child(ctx, j, nil)
+	}
+	p.spare = j.spare
+	return err
+}
+
+// priority is that of loading the version.
+func (p *plan) priority() ort.Priority {
+	switch {
+	case p.ai.Model() == nil:
+		return ort.Normal
+	case p.spare:
+		return ort.Spare
+	default:
+		return ort.Low
+	}
 }
 
 // missing says whether a provider's engines must be built first.
@@ -239,11 +257,13 @@ func (p *plan) open(ctx context.Context, provider string, report func(float64)) 
 	if err != nil {
 		return nil, err
 	}
-	engines, threads, err := openEngines(ctx, p.s, p.file, m, provider, p.ai.Model() != nil, report, p.log)
+	engines, threads, err := openEngines(ctx, p.s, p.file, m, provider, p.priority(), report, p.log)
 	if err != nil {
 		return nil, err
 	}
-	b, err := infer.NewBatcher(p.s.batcher(engines, threads, p.file, p.metrics, p.log))
+	c := p.s.batcher(engines, threads, p.file, p.metrics, p.log)
+	c.Machine = &p.machine
+	b, err := infer.NewBatcher(c)
 	if err != nil {
 		return nil, errors.Join(err, closeAll(engines))
 	}

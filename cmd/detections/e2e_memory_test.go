@@ -36,7 +36,8 @@ func hungryCats(t *testing.T, dir string, n int, bytes int64) string {
 }
 
 // A model that needs more memory than it may have ends the process that tries it, with
-// what was expected and found; the same model works where there is enough.
+// what was expected and found; the same model works where there is enough. So does one
+// that only claims to have so much, and the hub goes on.
 func TestE2EAModelThatNeedsTooMuchMemoryIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	model := filepath.Join(dir, hungryCats(t, dir, 1, 600<<20))
@@ -48,15 +49,22 @@ func TestE2EAModelThatNeedsTooMuchMemoryIsRefused(t *testing.T) {
 	catsVersion(t, hungry, 0)
 	p := serve(t, "--model", filepath.Join(hungry, "v0.onnx"), "--model-poll", "0")
 	p.awaitHealth("the first version", func(h health) bool { return h.Model == "cats@0" })
-	name := hungryCats(t, hungry, 2, 1<<50)
-	h := p.model("POST", "/v1/model", `{"file":"`+name+`"}`)
-	for _, want := range []string{"it needs more memory than there is: expected at most ", "iB for each engine, found 1.0 PiB for one value", "what served goes on"} {
-		if h.Code != "bad_model" || !strings.Contains(h.Detail, want) {
-			t.Errorf("%+v, want %q", h, want)
+	claims := catsGraph(3) // weights that are not there
+	values := &claims.Constants[len(claims.Constants)-1]
+	values.Shape = []int64{1, 300_000_000, 84}
+	for name, wants := range map[string][]string{
+		hungryCats(t, hungry, 2, 1<<50): {"it needs more memory than there is: expected at most ", "iB for each engine, found 1.0 PiB for one value"},
+		writeCats(t, hungry, 3, claims): {"ONNX Runtime does not load it", values.Name, "declares a size of 100800000000 bytes"},
+	} {
+		h := p.model("POST", "/v1/model", `{"file":"`+name+`"}`)
+		for _, want := range append(wants, "what served goes on") {
+			if h.Code != "bad_model" || !strings.Contains(h.Detail, want) {
+				t.Errorf("%s: %+v, want %q", name, h, want)
+			}
 		}
-	}
-	if h := p.model("GET", "/health", ""); h.AIAvailability != "ENABLED" || h.Model != "cats@0" || h.Update == nil || !strings.Contains(h.Update.Reason, "more memory") {
-		t.Errorf("then %+v, update %+v", h, h.Update)
+		if h := p.model("GET", "/health", ""); h.AIAvailability != "ENABLED" || h.Model != "cats@0" || h.Update == nil || !strings.Contains(h.Update.Reason, wants[0]) {
+			t.Errorf("then %+v, update %+v", h, h.Update)
+		}
 	}
 	all := p.curl("-F", "file=@"+media(t, "frame.jpg"), p.url+"/detect")
 	if len(all) != 1 {

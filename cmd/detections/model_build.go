@@ -24,7 +24,7 @@ import (
 func newModelBuild() *cobra.Command {
 	s := new(settings)
 	flags := s.flags()
-	var child bool
+	var child, spare bool
 	var memory int64
 	cmd := &cobra.Command{
 		Use:   "build",
@@ -42,7 +42,7 @@ Exit status: 0 a provider works, 1 none does, 2 the command line makes no sense.
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if child {
-				if err := beModest(memory); err != nil {
+				if err := beModest(memory, spare); err != nil {
 					return err
 				}
 			}
@@ -56,8 +56,9 @@ Exit status: 0 a provider works, 1 none does, 2 the command line makes no sense.
 		cmd.Flags().AddFlag(flags.Lookup(name))
 	}
 	cmd.Flags().BoolVar(&child, "child", false, "give way to the hub")
+	cmd.Flags().BoolVar(&spare, "spare", false, "take only the time that nobody else wants")
 	cmd.Flags().Int64Var(&memory, "memory", 0, "most bytes of memory; 0: any number")
-	for _, name := range []string{"child", "memory"} {
+	for _, name := range []string{"child", "spare", "memory"} {
 		if err := cmd.Flags().MarkHidden(name); err != nil {
 			panic(err) // it was defined above
 		}
@@ -71,7 +72,7 @@ func buildAll(ctx context.Context, out io.Writer, s *settings) error {
 	if err != nil {
 		return err
 	}
-	m, err := s.describe(file)
+	m, err := s.describe(file, ort.Normal)
 	if err != nil {
 		return err
 	}

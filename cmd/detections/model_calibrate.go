@@ -62,7 +62,7 @@ func calibrate(ctx context.Context, out io.Writer, s *settings) error {
 	if err != nil {
 		return err
 	}
-	model, err := s.describe(file)
+	model, err := s.describe(file, ort.Normal)
 	if err != nil {
 		return err
 	}

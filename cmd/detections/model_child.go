@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"detections/infer/ort"
+	"detections/media/worker"
 )
 
 // checkTime is how long a model may take to load and run once where it is tried first, at
@@ -33,10 +35,16 @@ type childJob struct {
 	path     string        // of the model; empty: the embedded one
 	memory   int64         // bytes that it may have; 0: any number
 	limit    time.Duration // how long it may take; 0: as long as it likes
+	spare    bool          // it gets only the time of processors that nobody else wants
 }
+
+// errStarved says that a child in spare time got next to none.
+var errStarved = errors.New("there is no time to spare")
 
 // child does a job, and says what went wrong. report is told how far it is, nil: nobody.
 func (s *settings) child(ctx context.Context, j childJob, report func(percent float64)) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	if j.limit > 0 {
 		var stop context.CancelFunc
 		ctx, stop = context.WithTimeoutCause(ctx, j.limit, fmt.Errorf("it took longer than %v to load and run once", j.limit))
@@ -51,6 +59,15 @@ func (s *settings) child(ctx context.Context, j childJob, report func(percent fl
 	if err := cmd.Start(); err != nil {
 		return err
 	}
+	var watched sync.WaitGroup
+	defer watched.Wait()
+	if j.spare && ort.Yield(cmd.Process.Pid) == nil { // it begins with that, and does the same for its other threads
+		alive, dead := context.WithCancel(ctx)
+		defer dead()
+		watched.Go(func() {
+			starve(alive, time.Second, func() time.Duration { return worker.ProcessTime(cmd.Process.Pid) }, cancel)
+		})
+	}
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
 	err := s.await(done, j, report)
@@ -61,6 +78,26 @@ func (s *settings) child(ctx context.Context, j childJob, report func(percent fl
 		return context.Cause(ctx)
 	}
 	return j.explain(err, said.String())
+}
+
+// leastSpare is the part of a processor without which it makes no sense to go on.
+const leastSpare = 0.1
+
+// starve looks after each time whether a process has used that part of it, and else ends it.
+func starve(ctx context.Context, each time.Duration, used func() time.Duration, end context.CancelCauseFunc) {
+	begun, tick := time.Now(), time.NewTicker(each)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if used().Seconds() < leastSpare*time.Since(begun).Seconds() {
+			end(errStarved)
+			return
+		}
+	}
 }
 
 // await waits for the child. How far it is follows from how long it took the last time:
@@ -92,7 +129,7 @@ func (s *settings) await(done <-chan error, j childJob, report func(percent floa
 func (s *settings) childArgs(j childJob) []string {
 	args := []string{
 		"model", "build", "--child", "--providers", j.provider, "--data", s.data, "--max-batch", strconv.Itoa(s.schedule.maxBatch),
-		"--memory", strconv.FormatInt(j.memory, 10),
+		"--memory", strconv.FormatInt(j.memory, 10), "--spare=" + strconv.FormatBool(j.spare),
 	}
 	if j.path != "" {
 		args = append(args, "--model", j.path)
@@ -157,8 +194,11 @@ func (b *limitedBuffer) Write(p []byte) (int, error) {
 
 // beModest is for the process that tries a model: it gives way to others, is the first
 // to go when memory runs out, and may have only so much of it.
-func beModest(memory int64) error {
+func beModest(memory int64, spare bool) error {
 	lowerAll(10)
+	if spare {
+		eachThread(func(id int) { _ = ort.Yield(id) }) // it may have ended
+	}
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
 		return err
@@ -170,14 +210,21 @@ func beModest(memory int64) error {
 }
 
 // lowerAll lowers the priority of the process. That is of each of its threads for itself
-// on Linux; those to come inherit it. Where it was started with a low one, it is lowered
-// from there.
+// on Linux. Where it was started with a low one, it is lowered from there.
 func lowerAll(by int) {
 	raw, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	if err != nil {
+		return
+	}
+	eachThread(func(id int) { _ = unix.Setpriority(unix.PRIO_PROCESS, id, min(19, 20-raw+by)) }) // it may have ended
+}
+
+// eachThread does something to the threads of the process. Those to come inherit it.
+func eachThread(do func(id int)) {
 	threads, _ := os.ReadDir("/proc/self/task")
 	for _, t := range threads {
-		if id, e := strconv.Atoi(t.Name()); e == nil && err == nil {
-			_ = unix.Setpriority(unix.PRIO_PROCESS, id, min(19, 20-raw+by)) // it may have ended
+		if id, err := strconv.Atoi(t.Name()); err == nil {
+			do(id)
 		}
 	}
 }

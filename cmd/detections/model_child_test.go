@@ -3,9 +3,13 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"os/exec"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"detections/session/wire"
 )
@@ -30,6 +34,22 @@ func TestWhatBecameOfAChildIsExplained(t *testing.T) {
 			err := childJob{memory: c.memory}.explain(cmd.Run(), said.String())
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+// A child in spare time goes on while there is some, and no longer.
+func TestAChildThatGetsNoTimeIsEnded(t *testing.T) {
+	for share, want := range map[float64]time.Duration{0: time.Second, 0.09: time.Second, 0.11: time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, over := context.WithTimeout(t.Context(), time.Hour)
+			defer over()
+			ctx, end := context.WithCancelCause(ctx)
+			begun := time.Now()
+			starve(ctx, time.Second, func() time.Duration { return time.Duration(share * float64(time.Since(begun))) }, end)
+			if d := time.Since(begun); d != want || errors.Is(context.Cause(ctx), errStarved) != (d < time.Hour) {
+				t.Errorf("with %.0f %% of a processor it ended after %v: %v", 100*share, d, context.Cause(ctx))
 			}
 		})
 	}

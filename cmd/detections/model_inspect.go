@@ -37,7 +37,7 @@ func inspect(ctx context.Context, w io.Writer, s *settings, each time.Duration) 
 		return fmt.Errorf("%s: %w", file.Name, err)
 	}
 	sayFacts(w, file, facts)
-	model, err := s.describe(file)
+	model, err := s.describe(file, ort.Normal)
 	if err != nil {
 		return err
 	}

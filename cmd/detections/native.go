@@ -20,18 +20,11 @@ import (
 )
 
 // describe loads ONNX Runtime and recognises the model.
-func (s *settings) describe(file loader.File) (*infer.Model, error) {
-	return s.describeBy(ort.Describe, file)
-}
-
-// describer is ort.Describe, or ort.DescribeInBackground.
-type describer func(model []byte, d *infer.Description) (*infer.Model, error)
-
-func (s *settings) describeBy(describe describer, file loader.File) (*infer.Model, error) {
+func (s *settings) describe(file loader.File, priority ort.Priority) (*infer.Model, error) {
 	if err := ort.Init(s.ortLibrary); err != nil {
 		return nil, err
 	}
-	m, err := describe(file.Bytes, file.Description)
+	m, err := ort.DescribeWith(priority, file.Bytes, file.Description)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file.Name, err)
 	}
@@ -43,7 +36,7 @@ func (s *settings) describeBy(describe describer, file loader.File) (*infer.Mode
 var cores = sync.OnceValue(func() int { return runtime.GOMAXPROCS(0) })
 
 // openEngines opens the model on a provider, as often as the machine can use it.
-func openEngines(ctx context.Context, s *settings, file loader.File, m *infer.Model, provider string, background bool, report func(float64), log *slog.Logger) (_ []infer.Engine, threads int, err error) {
+func openEngines(ctx context.Context, s *settings, file loader.File, m *infer.Model, provider string, priority ort.Priority, report func(float64), log *slog.Logger) (_ []infer.Engine, threads int, err error) {
 	layout, err := s.layout(m.SHA256, cores())
 	if err != nil {
 		log.Warn("the calibration cannot be used", "err", err)
@@ -53,10 +46,10 @@ func openEngines(ctx context.Context, s *settings, file loader.File, m *infer.Mo
 		n = layout.Engines
 	}
 	o := s.engine(provider, layout.Threads, log)
-	o.Background = background
+	o.Priority = priority
 	open := func() (infer.Engine, error) { return ort.Open(file.Bytes, m, o) }
 	atOnce := 1
-	if !background && provider == "cpu" {
+	if priority == ort.Normal && provider == "cpu" {
 		atOnce = loadedAtOnce(cores(), len(file.Bytes))
 	}
 	engines, err := openAll(ctx, n, atOnce, open, report)

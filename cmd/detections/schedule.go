@@ -25,7 +25,7 @@ type schedule struct {
 func (s *schedule) flags(f *pflag.FlagSet) {
 	f.IntVar(&s.maxBatch, "max-batch", 0, "most images in one run of the engine; 0: what suits the provider")
 	f.DurationVar(&s.maxDelay, "max-delay", 0, "how long a batch that is not full waits for more frames; 0: as long as is learned to pay, negative: not at all")
-	f.BoolVar(&s.solo, "solo", true, "on the CPU, one instance more that has all cores, for a picture or live frame that comes while nothing else is to be done: half the latency, for about 40 MB; opened when there is such a frame")
+	f.BoolVar(&s.solo, "solo", true, "on the CPU, one instance more that has all cores, for a picture or live frame that comes while nothing else is to be done: half the latency, for about 40 MB; opened after eight such frames in a row")
 	f.Float64Var(&s.decoders, "decode-share", 0.5, "share of the processor cores that the decoders of one client may keep busy, in the mean over a second, but one core at least; 1: all")
 	s.shares = shares(infer.DefaultShares)
 	f.Var(&s.shares, "shares", "what live video, files and pictures get of the engines when all want more than there is, as live:file:image, 0.1 to 10 each")

@@ -6,32 +6,43 @@ import (
 	"slices"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"detections/infer"
 )
 
 func TestWhatIsDoneInTheBackgroundGivesWay(t *testing.T) {
 	here := priorityHere()
-	there := -1
-	if err := inBack(func() error {
-		there = priorityHere()
-		return nil
-	}); err != nil {
-		t.Fatal(err)
+	for _, c := range []struct {
+		priority     Priority
+		nice, policy int
+	}{{Normal, here, unix.SCHED_NORMAL}, {Low, min(19, here+lower), unix.SCHED_NORMAL}, {Spare, here, unix.SCHED_IDLE}} {
+		nice, policy := -1, -1
+		if err := c.priority.how()(func() error {
+			a, err := unix.SchedGetAttr(0, 0)
+			nice, policy = priorityHere(), int(a.Policy)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if nice != c.nice || policy != c.policy {
+			t.Errorf("priority %d: nice %d of policy %d, want %d of %d", c.priority, nice, policy, c.nice, c.policy)
+		}
 	}
-	if want := min(19, here+priority); there != want || priorityHere() != here {
-		t.Errorf("priority %d in the background, want %d; then %d here, want %d", there, want, priorityHere(), here)
+	if a, err := unix.SchedGetAttr(0, 0); err != nil || a.Policy != unix.SCHED_NORMAL || priorityHere() != here {
+		t.Errorf("then nice %d of policy %v here, %v", priorityHere(), a, err)
 	}
 }
 
 // An engine that was loaded in the background gives what any other gives.
 func TestAnEngineFromTheBackgroundIsTheSame(t *testing.T) {
 	model, m := must(nanodet()), must(described())
-	if described := must(DescribeInBackground(model, nil)); described.SHA256 != m.SHA256 || described.Input != m.Input {
+	if described := must(DescribeWith(Spare, model, nil)); described.SHA256 != m.SHA256 || described.Input != m.Input {
 		t.Errorf("described as %+v", described)
 	}
-	var found [2][]float32
-	for i, background := range []bool{false, true} {
-		e, err := Open(model, m, Options{Providers: []string{"cpu"}, MaxBatch: 2, Background: background})
+	var found [3][]float32
+	for i := range found {
+		e, err := Open(model, m, Options{Providers: []string{"cpu"}, MaxBatch: 2, Priority: Priority(i)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -44,7 +55,7 @@ func TestAnEngineFromTheBackgroundIsTheSame(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if !slices.Equal(found[0], found[1]) {
+	if !slices.Equal(found[0], found[1]) || !slices.Equal(found[0], found[2]) {
 		t.Error("other outputs")
 	}
 }

@@ -20,15 +20,12 @@ import (
 // it; what d says, which may be nil, wins. Whoever knows a better name or version of
 // the model sets it before Open. Init must have succeeded.
 func Describe(model []byte, d *infer.Description) (*infer.Model, error) {
-	return describe(model, d, inFront)
+	return DescribeWith(Normal, model, d)
 }
 
-// DescribeInBackground is Describe while others infer, who must not notice.
-func DescribeInBackground(model []byte, d *infer.Description) (*infer.Model, error) {
-	return describe(model, d, inBack)
-}
-
-func describe(model []byte, d *infer.Description, do how) (*infer.Model, error) {
+// DescribeWith is Describe with another priority.
+func DescribeWith(p Priority, model []byte, d *infer.Description) (*infer.Model, error) {
+	do := p.how()
 	f, err := inspect(model, do)
 	if err != nil {
 		return nil, err
@@ -46,7 +43,7 @@ func describe(model []byte, d *infer.Description, do how) (*infer.Model, error) 
 }
 
 // Inspect reads what an ONNX file says about itself. Init must have succeeded.
-func Inspect(model []byte) (*infer.Facts, error) { return inspect(model, inFront) }
+func Inspect(model []byte) (*infer.Facts, error) { return inspect(model, Normal.how()) }
 
 func inspect(model []byte, do how) (*infer.Facts, error) {
 	g, err := look(model)

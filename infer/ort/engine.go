@@ -39,9 +39,8 @@ type Options struct {
 	// which it is not used. Empty: it builds one at every Open, which takes minutes.
 	Cache    string
 	TensorRT TensorRT
-	// Background says that others infer meanwhile and must not notice: on the CPU, with
-	// one thread, the model is loaded at low priority.
-	Background bool
+	// Priority is that of loading the model, on the CPU and with one thread.
+	Priority Priority
 	// Logger is told what was loaded, and why the providers before it were not.
 	// Default: nobody is told.
 	Logger *slog.Logger

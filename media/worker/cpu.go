@@ -6,27 +6,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cpuMeter tells the processor time of another process from one look to the next. It
+// ProcessTime is the processor time that another process has used; 0 if it is gone. It
 // asks the kernel, not the process.
+func ProcessTime(pid int) time.Duration {
+	clock := int32(^pid<<3 | 2) //nolint:gosec // G115: CPUCLOCK_SCHED of a process, as clock_getcpuclockid(3) makes it
+	var ts unix.Timespec
+	if unix.ClockGettime(clock, &ts) != nil {
+		return 0
+	}
+	return time.Duration(ts.Nano())
+}
+
+// cpuMeter tells the processor time of another process from one look to the next.
 type cpuMeter struct {
-	clock int32
-	seen  time.Duration
+	pid  int
+	seen time.Duration
 }
 
 // newCPUMeter begins with what the process has used until now.
-func newCPUMeter(pid int) cpuMeter {
-	m := cpuMeter{clock: int32(^pid<<3 | 2)} //nolint:gosec // G115: CPUCLOCK_SCHED of a process, as clock_getcpuclockid(3) makes it
-	m.used()
-	return m
-}
+func newCPUMeter(pid int) cpuMeter { return cpuMeter{pid: pid, seen: ProcessTime(pid)} }
 
 // used is the time since the last call; 0 if the process is gone.
 func (m *cpuMeter) used() time.Duration {
-	var ts unix.Timespec
-	if unix.ClockGettime(m.clock, &ts) != nil {
+	now := ProcessTime(m.pid)
+	if now == 0 {
 		return 0
 	}
-	now := time.Duration(ts.Nano())
 	d := now - m.seen
 	m.seen = now
 	return max(0, d) // less than before: it is gone, and another process has its number
