@@ -72,7 +72,7 @@ func TestClientsAreAllThere(t *testing.T) {
 			t.Errorf("%s: %q", c.Name, c.Run)
 		}
 	}
-	if strings.Join(names, " ") != "curl Python JavaScript Go Python, live" {
+	if strings.Join(names, " ") != "curl Python JavaScript Go Python, live Browser, live" {
 		t.Errorf("clients: %v", names)
 	}
 }

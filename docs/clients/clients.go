@@ -7,7 +7,7 @@ import (
 	"fmt"
 )
 
-//go:embed curl.sh stream.py stream.mjs stream/main.go whip.py
+//go:embed curl.sh stream.py stream.mjs stream/main.go whip.py record.html
 var files embed.FS
 
 // A Client is a program that somebody can copy.
@@ -41,6 +41,10 @@ func All(host string) ([]Client, error) {
 		{
 			Name: "Python, live", File: "whip.py", Run: "python3 whip.py http://" + host + "/v1/whip video.mp4",
 			About: "Publishes over WebRTC (WHIP), as a camera would. Needs the package aiortc.",
+		},
+		{
+			Name: "Browser, live", File: "record.html", Run: "python3 -m http.server 8000 --bind localhost & xdg-open 'http://localhost:8000/record.html?hub=ws://" + host + "/v1/session'",
+			About: "A page of your own: what MediaRecorder makes of a camera goes over the WebSocket. The hub is to be started with --allowed-origin http://localhost:8000.",
 		},
 	}
 	for i := range list {

@@ -50,6 +50,8 @@ export class Session {
   epoch = "";
   sent = 0;
   acked = 0;
+  /** How many connections there were. */
+  connection = 0;
   ended = false;
   feeding = false;
   /** What the hub had when it was last asked: so many bytes, with this hash. @type {{bytes: number, sha256?: string}} */
@@ -115,6 +117,13 @@ export class Session {
     return true;
   }
 
+  /** Sends a part of live media, which is not to be left out: who sends asks for room before. @param {ArrayBuffer} bytes */
+  sendMedia(bytes) {
+    if (!this.connected) return;
+    this.#socket?.send(bytes);
+    this.sent += bytes.byteLength;
+  }
+
   /** Says that no more live media comes. */
   finish() {
     this.#wanted = true;
@@ -176,6 +185,7 @@ export class Session {
         if (m.token) this.token = m.token;
         if (m.limits) this.limits = m.limits;
         this.sent = this.acked = m.bytes;
+        this.connection++;
         this.kept = { bytes: m.bytes, sha256: m.sha256 };
         this.#retry = firstRetry;
         this.onlink({ state: "open" });

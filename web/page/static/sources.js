@@ -4,6 +4,7 @@ import { call } from "./access.js";
 import { capture } from "./capture.js";
 import { say, sized } from "./dom.js";
 import { attach, begin, meters, now, page, panel, play, problem, results, setMode, showStatus, stage } from "./desk.js";
+import { Encoded } from "./encoded.js";
 import { Live } from "./live.js";
 import { Pictures } from "./pictures.js";
 import { Session } from "./session.js";
@@ -87,6 +88,8 @@ async function openPicture(file) {
   }
 }
 
+const encoder = Encoded.codec();
+
 /** @param {"camera" | "screen"} kind */
 export async function openLive(kind) {
   problem("");
@@ -98,9 +101,10 @@ export async function openLive(kind) {
     problem(e instanceof Error ? e.message : String(e));
     return;
   }
+  const codec = await encoder;
   begin("live", kind === "camera" ? "Camera" : "Screen");
-  if (Track.possible) overWebRTC(stream);
-  else overWebSocket(stream);
+  if (Track.possible) overWebRTC(stream, codec);
+  else overWebSocket(stream, codec);
 }
 
 /** @param {MediaStream} stream @param {import("./live.js").Way} way */
@@ -112,23 +116,34 @@ function show(stream, way) {
   meters.skipped = () => l.skipped;
 }
 
-/** @param {MediaStream} stream */
-function overWebRTC(stream) {
+/** @typedef {import("./encoded.js").Codec} Codec */
+
+/** @param {MediaStream} stream @param {Codec | null} codec */
+function overWebRTC(stream, codec) {
   const s = new Whip({ name: now.name, threshold: String(panel.threshold), track: String(panel.track) });
   s.onway = (way) => now.live?.change(way);
   s.onfail = (why) => {
     if (s !== now.session) return;
     console.info(`over the WebSocket instead of WebRTC: ${why}`);
-    overWebSocket(stream);
+    overWebSocket(stream, codec);
   };
   show(stream, s.way);
   attach(s);
 }
 
-/** @param {MediaStream} stream */
-function overWebSocket(stream) {
-  const s = new Session({ start: { media: { name: now.name, container: "jpeg" }, mode: "live", detect: { threshold: panel.threshold }, track: panel.track } });
-  const way = new Pictures(s);
+/** @param {MediaStream} stream @param {Codec | null} codec null: JPEGs */
+function overWebSocket(stream, codec) {
+  const s = new Session({ start: { media: { name: now.name, container: codec ? "ivf" : "jpeg" }, mode: "live", detect: { threshold: panel.threshold }, track: panel.track } });
+  const way = codec ? new Encoded(s, codec) : new Pictures(s);
+  if (way instanceof Encoded) {
+    way.onfail = (why) => {
+      if (s !== now.session) return;
+      console.info(`JPEGs instead of video: ${why}`);
+      s.cancel();
+      s.leave();
+      overWebSocket(stream, null);
+    };
+  }
   if (now.live) now.live.change(way);
   else show(stream, way);
   attach(s);

@@ -32,6 +32,7 @@ function stamps() {
 
 export class Track {
   #canvas = document.createElement("canvas");
+  #stream;
   #context;
   #number = ++made;
   /** In the encoder. @type {Waiting[]} */
@@ -49,7 +50,8 @@ export class Track {
     this.#canvas.width = 640;
     this.#canvas.height = 480;
     this.#context?.fillRect(0, 0, 1, 1);
-    this.track = /** @type {CanvasCaptureMediaStreamTrack} */ (this.#canvas.captureStream(0).getVideoTracks()[0]);
+    this.#stream = this.#canvas.captureStream(0);
+    this.track = /** @type {CanvasCaptureMediaStreamTrack} */ (this.#stream.getVideoTracks()[0]);
     this.track.contentHint = "motion";
     open.set(this.#number, this);
   }
@@ -78,7 +80,8 @@ export class Track {
     return new Promise((done) => {
       this.#waiting.push({ at: performance.now(), done });
       if (this.#waiting.length > 4) this.#waiting.shift()?.done(null);
-      this.track.requestFrame();
+      if (this.track.requestFrame) this.track.requestFrame();
+      else /** @type {any} */ (this.#stream).requestFrame(); // Firefox has it there
     });
   }
 

@@ -23,6 +23,7 @@ export class Whip {
   #channel = null;
   #resource = "";
   #left = false;
+  #worked = false; // the media port was reached
   #finished = false;
   #tries = 0;
   #lostAt = 0;
@@ -88,6 +89,7 @@ export class Whip {
     await connected;
     clearTimeout(this.#timer);
     this.#tries = 0;
+    this.#worked = true;
     way.ready = true;
     this.onlink({ state: "open" });
   }
@@ -112,8 +114,9 @@ export class Whip {
     this.#pc = null;
     this.way.ready = false;
     if (this.#tries++ === 0) this.#lostAt = Date.now();
-    if (!this.id || this.#finished || why instanceof Refused || Date.now() - this.#lostAt > patience) {
+    if (!this.#worked || this.#finished || why instanceof Refused || Date.now() - this.#lostAt > patience) {
       this.#left = true;
+      if (!this.#worked) this.finish(); // another session takes its place
       this.onfail(why instanceof Error ? why.message : "the connection is lost");
       return;
     }

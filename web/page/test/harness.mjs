@@ -12,7 +12,8 @@ import { join } from "node:path";
 const need = (name) => process.env[name] || assert.fail(`${name} is not set: make test sets it`);
 
 const modules = createRequire(join(need("DETECTIONS_TEST_CLIENTS"), "/"));
-const { chromium } = modules("playwright-core");
+const { chromium, firefox } = modules("playwright-core");
+const inFirefox = process.env.DETECTIONS_TEST_BROWSER === "firefox"; // by hand: not everything here can be done in it
 export const axe = modules("axe-core").source;
 export const patience = 120_000; // ms: machines that test are busy
 export const media = (/** @type {string} */ name) => join(need("DETECTIONS_TEST_MEDIA"), name);
@@ -79,6 +80,10 @@ export class Hub {
 
 /** Without the flags on the network a browser looks for its maker's hosts. @param {string[]} more */
 export function browser(...more) {
+  if (inFirefox) {
+    const firefoxUserPrefs = { "media.navigator.permission.disabled": true, "media.navigator.streams.fake": true, "media.peerconnection.ice.loopback": true };
+    return firefox.launch({ channel: "moz-firefox", executablePath: "/usr/bin/firefox-esr", firefoxUserPrefs });
+  }
   return chromium.launch({
     executablePath: "/usr/bin/chromium",
     args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -92,6 +97,7 @@ export function browser(...more) {
  */
 export async function visit(t, chrome, url, options = {}) {
   const { path = "/", allowed = [], script, ...rest } = options;
+  if (inFirefox) delete rest.permissions;
   const context = await chrome.newContext({ viewport: { width: 1280, height: 860 }, ...rest });
   const page = await context.newPage();
   page.setDefaultTimeout(patience);
@@ -106,6 +112,7 @@ export async function visit(t, chrome, url, options = {}) {
   await context.addInitScript(() => {
     addEventListener("securitypolicyviolation", (e) => window.reported(`${e.violatedDirective} ${e.blockedURI}`));
   });
+  if (inFirefox) await context.addInitScript(countingCamera);
   if (script) await context.addInitScript(script);
   t.after(async () => {
     await context.close();
@@ -164,4 +171,25 @@ export async function holdUpload(page, n) {
     });
   });
   return hold;
+}
+
+/** In the page: a camera whose pictures are numbered as those of the test media are. */
+function countingCamera() {
+  const c = document.createElement("canvas");
+  [c.width, c.height] = [768, 576];
+  const context = c.getContext("2d");
+  let n = 0;
+  setInterval(() => {
+    context.fillStyle = `hsl(${(5 * n) % 360} 40% 50%)`;
+    context.fillRect(0, 0, c.width, c.height);
+    for (let bit = 0; bit < 8; bit++) {
+      const one = (n >> bit) & 1;
+      context.fillStyle = one ? "white" : "black";
+      context.fillRect(32 * bit, 0, 32, 16);
+      context.fillStyle = one ? "black" : "white";
+      context.fillRect(32 * bit, 16, 32, 16);
+    }
+    n = (n + 1) % 60;
+  }, 100);
+  if (navigator.mediaDevices) navigator.mediaDevices.getUserMedia = async () => c.captureStream();
 }

@@ -11,7 +11,7 @@ const hub = new Hub();
 let chrome;
 
 before(async () => {
-  [chrome] = await Promise.all([browser(), hub.start("--rtc-listen", "127.0.0.1:0")]);
+  await Promise.all([browser().then((b) => (chrome = b)), hub.start("--rtc-listen", "127.0.0.1:0")]); // what one of them leaves is closed below
 });
 after(async () => {
   await chrome?.close();
@@ -80,7 +80,24 @@ test("where the media port is not reached, the camera goes over the WebSocket", 
   await page.getByRole("button", { name: "Camera" }).click();
   await page.waitForFunction(() => document.getElementById("stage").dataset.frame !== undefined);
   const info = await (await fetch(`${hub.url}/v1/sessions/${await sessionOf(page)}`)).json();
-  assert.equal(info.media.container, "jpeg");
+  assert.equal(info.media.container, "ivf");
+});
+
+test("so it does where the hub answers, but its media port is behind a wall", async (t) => {
+  const page = await visit(t, chrome, hub.url, { permissions: ["camera"] });
+  await page.clock.install();
+  const [answered, deleted] = [page.waitForResponse(/v1\/whip/), page.waitForRequest((r) => r.method() === "DELETE")];
+  await page.route("**/v1/whip?*", async (r) => {
+    const without = (sdp) => sdp.replaceAll(/^a=candidate:.*\r\n/gm, ""); // nobody knows where the other is
+    const response = await r.fetch({ postData: without(r.request().postData()) });
+    await r.fulfill({ response, body: without(await response.text()) });
+  });
+  await page.getByRole("button", { name: "Camera" }).click();
+  const first = (await answered).headers().session;
+  await page.clock.fastForward(10_000);
+  await deleted;
+  await page.waitForFunction(() => document.getElementById("stage").dataset.frame !== undefined);
+  assert.notEqual(await sessionOf(page), first);
 });
 
 test("a screen is shared: what it shows is looked at, and stops when the browser's own button stops it", async (t) => {

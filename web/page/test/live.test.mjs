@@ -1,0 +1,155 @@
+// The camera where WebRTC does not go through: over the WebSocket, as the page does it
+// and as other pages may.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { after, before, test } from "node:test";
+
+import { Hub, browser, counterReader, says, sessionOf, visit } from "./harness.mjs";
+
+const hub = new Hub();
+let chrome;
+
+before(async () => {
+  await Promise.all([browser().then((b) => (chrome = b)), hub.start("--rtc-listen", "127.0.0.1:0")]); // what one of them leaves is closed below
+});
+after(async () => {
+  await chrome?.close();
+  await hub.end();
+});
+
+/** In the page, before its own scripts: keeps what it sends as media. */
+function tap() {
+  delete window.RTCPeerConnection;
+  window.sentMedia = [];
+  const send = WebSocket.prototype.send;
+  WebSocket.prototype.send = function (what) {
+    if (typeof what !== "string") window.sentMedia.push(what.slice(0));
+    return send.call(this, what);
+  };
+}
+
+/** In the page: the number in each picture of the IVF streams that were sent, by its time. */
+async function decodeAll() {
+  const c = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const found = {};
+  let decoder;
+  for (const message of window.sentMedia) {
+    const v = new DataView(message);
+    if (message.byteLength === 32) {
+      await decoder?.flush();
+      decoder = new VideoDecoder({
+        error: (e) => console.error(String(e)),
+        output: (f) => {
+          c.canvas.width = f.displayWidth;
+          c.canvas.height = f.displayHeight;
+          c.drawImage(f, 0, 0);
+          found[f.timestamp] = window.readCounter(c, f.displayWidth / 768);
+          f.close();
+        },
+      });
+      decoder.configure({ codec: "vp8" });
+      continue;
+    }
+    const data = new Uint8Array(message, 12);
+    decoder.decode(new EncodedVideoChunk({ type: data[0] & 1 ? "delta" : "key", timestamp: v.getUint32(4, true), data }));
+  }
+  await decoder.flush();
+  return found;
+}
+
+test("without WebRTC the camera is sent as video, and every picture has the boxes of exactly that picture, also after the hub was restarted", async (t) => {
+  const page = await visit(t, chrome, hub.url, { permissions: ["camera"], script: tap, allowed: [/willReadFrequently/, /WebSocket connection to .* failed/, /ERR_CONNECTION_REFUSED/, /503/] });
+  await page.evaluate(counterReader);
+  await page.evaluate(() => window.watchCounter(768));
+  await page.locator("#boxes").uncheck(); // they may lie over the counter
+  await page.getByRole("button", { name: "Camera" }).click();
+  await page.waitForFunction(() => window.samples.length >= 10);
+  const id = await sessionOf(page);
+  await hub.stop();
+  await hub.start("--rtc-listen", "127.0.0.1:0");
+  const before = await page.evaluate(() => window.samples.length);
+  await page.waitForFunction((n) => window.samples.length >= n, before + 10);
+  assert.equal(await sessionOf(page), id);
+  await page.getByRole("button", { name: "Stop" }).click();
+  await says(page, /Camera: done/);
+  const samples = await page.evaluate(() => window.samples);
+  const truth = await page.evaluate(decodeAll);
+  const events = await hub.events(id);
+  assert.deepEqual(samples.filter((s) => s.counter === null || truth[s.pts] !== s.counter), [], `of ${samples.length} samples`);
+  assert.ok(new Set(samples.map((s) => s.counter)).size >= 10, JSON.stringify(samples));
+  assert.ok(events.some((e) => e.type === "segment"));
+  assert.ok(events.some((e) => e.detections?.some((d) => d.label === "person")));
+  const info = await (await fetch(`${hub.url}/v1/sessions/${id}`)).json();
+  assert.equal(info.media.container, "ivf");
+});
+
+/** In the page: a camera of its own, which is turned when the page says so. */
+function turning() {
+  delete window.RTCPeerConnection;
+  const c = document.createElement("canvas");
+  [c.width, c.height] = [640, 480];
+  const context = c.getContext("2d");
+  let n = 0;
+  setInterval(() => {
+    context.fillStyle = `hsl(${n++ % 360} 60% 50%)`;
+    context.fillRect(0, 0, c.width, c.height);
+  }, 40);
+  window.turn = () => ([c.width, c.height] = [480, 640]);
+  navigator.mediaDevices.getUserMedia = async () => c.captureStream();
+}
+
+test("a camera that is turned goes on in the same session", async (t) => {
+  const page = await visit(t, chrome, hub.url, { script: turning });
+  await page.getByRole("button", { name: "Camera" }).click();
+  const upright = () => { const { width, height } = document.getElementById("stage"); return height > width; };
+  await page.waitForFunction(() => Number(document.getElementById("stage").dataset.frame) >= 3);
+  assert.equal(await page.evaluate(upright), false);
+  await page.evaluate(() => window.turn());
+  await page.waitForFunction(upright);
+  const id = await sessionOf(page);
+  await page.getByRole("button", { name: "Stop" }).click();
+  await says(page, /Camera: done/);
+  const events = await hub.events(id);
+  assert.deepEqual([...new Set(events.filter((e) => e.type === "detections").map((e) => `${e.width}×${e.height}`))], ["640×480", "480×640"]);
+  assert.deepEqual(events.at(-1).accounting.undecoded, { corrupt: 0, late: 0, lost: 0, no_keyframe: 0 });
+});
+
+/** A site of somebody else's with the printed page on it. */
+async function site(t) {
+  const text = readFileSync(new URL("../../../docs/clients/record.html", import.meta.url));
+  const server = createServer((request, answer) => {
+    const found = request.url.startsWith("/record.html");
+    answer.writeHead(found ? 200 : 204, { "Content-Type": "text/html" }).end(found ? text : undefined);
+  });
+  await new Promise((done) => server.listen(0, "localhost", done));
+  t.after(() => server.close());
+  return `http://localhost:${server.address().port}`;
+}
+
+for (const kind of ["video/webm", "video/mp4"]) {
+  test(`the printed page records a camera as ${kind}, and has results while it does`, async (t) => {
+    const origin = await site(t);
+    const open = new Hub();
+    t.after(() => open.end());
+    await open.start("--allowed-origin", origin);
+    const script = `{ const known = MediaRecorder.isTypeSupported; MediaRecorder.isTypeSupported = (t) => t.startsWith("${kind}") && known(t); }`;
+    const page = await visit(t, chrome, origin, { path: `/record.html?hub=${open.url.replace("http", "ws")}/v1/session`, permissions: ["camera"], script });
+    const found = page.locator("#found");
+    await found.filter({ hasText: /person 0\.\d+[^]*\n[^]*person/ }).waitFor();
+    await page.getByRole("button", { name: "Stop" }).click();
+    await found.filter({ hasText: /"type":"end"/ }).waitFor();
+    const [{ session }] = (await (await fetch(`${open.url}/v1/sessions`)).json()).sessions;
+    const events = await open.events(session);
+    const end = events.at(-1);
+    assert.equal(end.outcome, "done", JSON.stringify(end));
+    assert.deepEqual(end.accounting.undecoded, { corrupt: 0, late: 0, lost: 0, no_keyframe: 0 });
+    const results = events.filter((e) => e.type === "detections");
+    results.forEach((r, i) => assert.ok(i === 0 || r.pts_ms > results[i - 1].pts_ms, JSON.stringify(results[i])));
+    for (const { timing } of results) {
+      const { receive, decode, queue, infer, order, total } = timing;
+      assert.ok(Math.abs(receive + decode + queue + infer + order - total) < 0.01, JSON.stringify(timing));
+    }
+  });
+}
