@@ -25,6 +25,8 @@ type Options struct {
 	// Interval is the time between two frames; default 100 ms.
 	Interval time.Duration
 	Settings webrtc.SettingEngine
+	// Relay is the TURN server over which it goes, and no other way; nil: directly.
+	Relay *webrtc.ICEServer
 	// Channel are the data channel's properties; nil: an ordinary one.
 	Channel *webrtc.DataChannelInit
 	// NoChannel opens none.
@@ -103,8 +105,12 @@ func Publish(ctx context.Context, o Options) (*Publisher, error) {
 	if o.Settings.LoggerFactory == nil {
 		o.Settings.LoggerFactory = quiet()
 	}
+	var config webrtc.Configuration
+	if o.Relay != nil {
+		config = webrtc.Configuration{ICEServers: []webrtc.ICEServer{*o.Relay}, ICETransportPolicy: webrtc.ICETransportPolicyRelay}
+	}
 	var err error
-	p.PC, err = webrtc.NewAPI(webrtc.WithMediaEngine(m), webrtc.WithInterceptorRegistry(r), webrtc.WithSettingEngine(o.Settings)).NewPeerConnection(webrtc.Configuration{})
+	p.PC, err = webrtc.NewAPI(webrtc.WithMediaEngine(m), webrtc.WithInterceptorRegistry(r), webrtc.WithSettingEngine(o.Settings)).NewPeerConnection(config)
 	if err != nil {
 		return nil, err
 	}

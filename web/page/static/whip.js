@@ -57,7 +57,9 @@ export class Whip {
   }
 
   async #connect() {
-    const pc = (this.#pc = new RTCPeerConnection());
+    const iceServers = await helpers();
+    if (this.#left) return;
+    const pc = (this.#pc = new RTCPeerConnection({ iceServers }));
     const way = this.way;
     const channel = (this.#channel = pc.createDataChannel("detections.v1"));
     channel.onmessage = (e) => {
@@ -156,6 +158,15 @@ export class Whip {
     this.#pc?.close();
     this.#pc = null;
   }
+}
+
+/** STUN and TURN servers, of which the hub tells where it cannot be reached directly. */
+async function helpers() {
+  const links = (await call("/v1/whip", { method: "OPTIONS" })).headers.get("Link") ?? "";
+  return [...links.matchAll(/<([^>]+)>((?:; *[\w-]+="(?:[^"\\]|\\.)*")*)/g)].map(([, urls = "", more = ""]) => {
+    const said = (/** @type {string} */ name) => more.match(new RegExp(`; *${name}="((?:[^"\\\\]|\\\\.)*)"`))?.[1]?.replaceAll(/\\(.)/g, "$1");
+    return { urls, username: said("username"), credential: said("credential") };
+  });
 }
 
 /** Waits until the own addresses are known, not for those that take long. */

@@ -64,7 +64,7 @@ test("without WebRTC the camera is sent as video, and every picture has the boxe
   await page.evaluate(counterReader);
   await page.evaluate(() => window.watchCounter(768));
   await page.locator("#boxes").uncheck(); // they may lie over the counter
-  await page.getByRole("button", { name: "Camera" }).click();
+  await page.getByRole("button", { name: "Camera", exact: true }).click();
   await page.waitForFunction(() => window.samples.length >= 10);
   const id = await sessionOf(page);
   await hub.stop();
@@ -102,7 +102,7 @@ function turning() {
 
 test("a camera that is turned goes on in the same session", async (t) => {
   const page = await visit(t, chrome, hub.url, { script: turning });
-  await page.getByRole("button", { name: "Camera" }).click();
+  await page.getByRole("button", { name: "Camera", exact: true }).click();
   const upright = () => { const { width, height } = document.getElementById("stage"); return height > width; };
   await page.waitForFunction(() => Number(document.getElementById("stage").dataset.frame) >= 3);
   assert.equal(await page.evaluate(upright), false);

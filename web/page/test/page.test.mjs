@@ -193,7 +193,7 @@ test("as JPEGs, too, the camera's pictures have the boxes that the hub found in 
   await page.evaluate(counterReader);
   await page.evaluate(() => window.watchCounter(768));
   await page.locator("#boxes").uncheck();
-  await page.getByRole("button", { name: "Camera" }).click();
+  await page.getByRole("button", { name: "Camera", exact: true }).click();
   await page.waitForFunction(() => window.samples.length >= 20);
   await page.locator("#boxes").check();
   await shoot(page, "camera");
@@ -257,7 +257,7 @@ test("what cannot be looked at, and a camera that is denied, are explained", asy
   const page = await visit(t, chrome, hub.url);
   await page.setInputFiles("#file", media("text.txt"));
   await page.getByRole("alert").filter({ hasText: "This cannot be looked at" }).waitFor();
-  await page.getByRole("button", { name: "Camera" }).click();
+  await page.getByRole("button", { name: "Camera", exact: true }).click();
   await page.getByRole("alert").filter({ hasText: "The camera is blocked for this page" }).waitFor();
 });
 

@@ -57,7 +57,7 @@ test("every picture of the camera has the boxes of exactly that picture, over We
   await page.evaluate(() => window.watchCounter(768));
   await tap(page);
   await page.locator("#boxes").uncheck();
-  await page.getByRole("button", { name: "Camera" }).click();
+  await page.getByRole("button", { name: "Camera", exact: true }).click();
   await page.waitForFunction((n) => window.samples.length >= n, Number(process.env.SAMPLES ?? 25), { timeout: 600_000 });
   await page.locator("#boxes").check();
   const id = await sessionOf(page);
@@ -77,7 +77,7 @@ test("every picture of the camera has the boxes of exactly that picture, over We
 test("where the media port is not reached, the camera goes over the WebSocket", async (t) => {
   const page = await visit(t, chrome, hub.url, { permissions: ["camera"], allowed: [/willReadFrequently/, /503/] });
   await page.route("**/v1/whip*", (r) => r.fulfill({ status: 503, contentType: "application/problem+json", body: '{"detail":"no WebRTC here"}' }));
-  await page.getByRole("button", { name: "Camera" }).click();
+  await page.getByRole("button", { name: "Camera", exact: true }).click();
   await page.waitForFunction(() => document.getElementById("stage").dataset.frame !== undefined);
   const info = await (await fetch(`${hub.url}/v1/sessions/${await sessionOf(page)}`)).json();
   assert.equal(info.media.container, "ivf");
@@ -92,12 +92,29 @@ test("so it does where the hub answers, but its media port is behind a wall", as
     const response = await r.fetch({ postData: without(r.request().postData()) });
     await r.fulfill({ response, body: without(await response.text()) });
   });
-  await page.getByRole("button", { name: "Camera" }).click();
+  await page.getByRole("button", { name: "Camera", exact: true }).click();
   const first = (await answered).headers().session;
   await page.clock.fastForward(10_000);
   await deleted;
   await page.waitForFunction(() => document.getElementById("stage").dataset.frame !== undefined);
   assert.notEqual(await sessionOf(page), first);
+});
+
+test("the camera goes by the servers that the hub tells of", async (t) => {
+  const script = () => {
+    window.RTCPeerConnection = class extends window.RTCPeerConnection {
+      constructor(config) {
+        super();
+        window.iceServers = config.iceServers;
+      }
+    };
+  };
+  const page = await visit(t, chrome, hub.url, { permissions: ["camera"], script });
+  const told = ['<stun:stun.example.org>; rel="ice-server"', '<turn:turn.example.org?transport=tcp>; rel="ice-server"; username="u"; credential="a, \\"b\\""; credential-type="password"'];
+  await page.route("**/v1/whip", (r) => r.fulfill({ status: 204, headers: { Link: told.join(", ") } }));
+  await page.getByRole("button", { name: "Camera", exact: true }).click();
+  await page.waitForFunction(() => document.getElementById("stage").dataset.frame !== undefined);
+  assert.deepEqual(JSON.parse(await page.evaluate(() => JSON.stringify(window.iceServers))), [{ urls: "stun:stun.example.org" }, { urls: "turn:turn.example.org?transport=tcp", username: "u", credential: 'a, "b"' }]);
 });
 
 test("a screen is shared: what it shows is looked at, and stops when the browser's own button stops it", async (t) => {
@@ -107,7 +124,7 @@ test("a screen is shared: what it shows is looked at, and stops when the browser
     const ask = navigator.mediaDevices.getDisplayMedia.bind(navigator.mediaDevices);
     navigator.mediaDevices.getDisplayMedia = async (o) => (window.shared = await ask(o));
   } });
-  await page.getByRole("button", { name: "Screen" }).click();
+  await page.getByRole("button", { name: "Screen", exact: true }).click();
   await page.waitForFunction(() => Number(document.getElementById("stage").dataset.frame) >= 5);
   const id = await sessionOf(page);
   const info = await (await fetch(`${hub.url}/v1/sessions/${id}`)).json();
@@ -126,7 +143,7 @@ test("a screen is shared: what it shows is looked at, and stops when the browser
 
 test("the hub is restarted while the camera runs: the same session goes on as another segment", async (t) => {
   const page = await visit(t, chrome, hub.url, { permissions: ["camera"], allowed: [/ERR_CONNECTION_REFUSED/, /503/] });
-  await page.getByRole("button", { name: "Camera" }).click();
+  await page.getByRole("button", { name: "Camera", exact: true }).click();
   await page.waitForFunction(() => Number(document.getElementById("stage").dataset.frame) >= 5);
   const id = await sessionOf(page);
   await hub.stop();
