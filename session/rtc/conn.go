@@ -111,7 +111,7 @@ func (c *conn) answer() (string, error) {
 		return "", err
 	}
 	c.etag = fmt.Sprintf("%q", ufragOf(&d)+"-"+fmt.Sprint(c.restarts))
-	return text, nil
+	return bestFirst(text), nil
 }
 
 func ufragOf(d *sdp.SessionDescription) string {
