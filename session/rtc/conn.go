@@ -3,6 +3,7 @@ package rtc
 import (
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -109,6 +110,9 @@ func (c *conn) answer() (string, error) {
 	var d sdp.SessionDescription
 	if err := d.UnmarshalString(text); err != nil {
 		return "", err
+	}
+	if bundle, ok := d.Attribute("group"); ok && c.offer.alone {
+		text = strings.Replace(text, "a=group:"+bundle+"\r\n", "", 1)
 	}
 	c.etag = fmt.Sprintf("%q", ufragOf(&d)+"-"+fmt.Sprint(c.restarts))
 	return bestFirst(text), nil

@@ -32,6 +32,8 @@ type offer struct {
 	text  string
 	video []webrtc.RTPCodecParameters
 	audio []webrtc.RTPCodecParameters
+	// alone: it bundles nothing, so the answer may not either.
+	alone bool
 }
 
 // parseOffer takes the first video that is offered. Everything else is declined.
@@ -66,6 +68,7 @@ func parseOffer(text string) (*offer, error) {
 			found = true
 			o.video = formats(m, isVideo)
 			simplify(m)
+			o.bundle(m)
 		case kind == "video" || kind == "audio":
 			decline(m)
 			if kind == "audio" {
@@ -83,6 +86,19 @@ func parseOffer(text string) (*offer, error) {
 		return nil, err
 	}
 	return o, o.encode()
+}
+
+// bundle makes a bundle of the video alone if there is none: the library rejects what is
+// in no bundle, and clients with one section need not say that it is one.
+func (o *offer) bundle(video *sdp.MediaDescription) {
+	for _, a := range o.sdp.Attributes {
+		if a.Key == "group" && strings.HasPrefix(a.Value, "BUNDLE") {
+			return
+		}
+	}
+	mid, _ := video.Attribute("mid")
+	o.sdp.Attributes = append(o.sdp.Attributes, sdp.Attribute{Key: "group", Value: "BUNDLE " + mid})
+	o.alone = true
 }
 
 func (o *offer) encode() error {

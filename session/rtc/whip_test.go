@@ -134,6 +134,16 @@ func TestAnAnswerHasWhatWHIPAsksFor(t *testing.T) {
 	}
 }
 
+// Clients that have nothing but a video need not bundle it with anything.
+func TestAnOfferWithoutABundleIsTaken(t *testing.T) {
+	s := newHouse(t, hub.Limits{}, rtc.Config{})
+	alone := strings.Replace(offer(t, video), "a=group:BUNDLE 0 1\r\n", "", 1)
+	res, answer := s.do("POST", "/v1/whip", alone, "Content-Type", "application/sdp")
+	if strings.Contains(alone, "BUNDLE") || res.StatusCode != 201 || strings.Contains(answer, "BUNDLE") || strings.Contains(answer, "m=video 0") || !strings.Contains(answer, "m=application 0") {
+		t.Errorf("%d\n%s\nto\n%s", res.StatusCode, answer, alone)
+	}
+}
+
 // A client that never connects has its session only for as long as a handshake may take.
 func TestAHandshakeThatNeverEndsFreesTheSession(t *testing.T) {
 	s := newHouse(t, hub.Limits{}, rtc.Config{Handshake: 200 * ms})
