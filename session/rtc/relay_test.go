@@ -1,10 +1,12 @@
 package rtc_test
 
 import (
+	"io"
 	"net"
 	"regexp"
 	"testing"
 
+	"github.com/pion/logging"
 	"github.com/pion/turn/v5"
 	"github.com/pion/webrtc/v4"
 
@@ -27,7 +29,8 @@ func relay(t *testing.T, user, credential string) (urls map[string]string) {
 	}
 	addresses := &turn.RelayAddressGeneratorStatic{RelayAddress: net.IPv4(127, 0, 0, 1), Address: "127.0.0.1"}
 	s, err := turn.NewServer(turn.ServerConfig{
-		Realm: realm,
+		Realm:         realm,
+		LoggerFactory: &logging.DefaultLoggerFactory{Writer: io.Discard},
 		AuthHandler: func(r *turn.RequestAttributes) (string, []byte, bool) {
 			return r.Username, turn.GenerateAuthKey(user, realm, credential), r.Username == user
 		},

@@ -104,6 +104,9 @@ func TestAnAnswerHasWhatWHIPAsksFor(t *testing.T) {
 	if res.StatusCode != 201 || h.Get("Content-Type") != "application/sdp" || len(h.Get("Location")) < len("/v1/whip/")+20 || h.Get("ETag") == "" || h.Get("Session") == "" || len(h.Values("Link")) != 2 {
 		t.Fatalf("%d %v", res.StatusCode, h)
 	}
+	if first, _, _ := strings.Cut(answer[strings.Index(answer, "a=candidate"):], "\r\n"); !strings.Contains(first, " udp ") {
+		t.Errorf("the first candidate, the only one that FFmpeg tries, is %s", first)
+	}
 	if strings.Count(answer, "a=inactive") != 1 || strings.Count(answer, "a=recvonly") != 1 || !strings.Contains(answer, "a=candidate") {
 		t.Errorf("answer\n%s", answer)
 	}
