@@ -101,9 +101,9 @@ export async function openLive(kind) {
     problem(e instanceof Error ? e.message : String(e));
     return;
   }
-  const codec = await encoder;
+  const codec = Track.possible ? null : await encoder; // WebRTC waits for nothing that it may not need
   begin("live", kind === "camera" ? "Camera" : "Screen");
-  if (Track.possible) overWebRTC(stream, codec);
+  if (Track.possible) overWebRTC(stream);
   else overWebSocket(stream, codec);
 }
 
@@ -118,11 +118,12 @@ function show(stream, way) {
 
 /** @typedef {import("./encoded.js").Codec} Codec */
 
-/** @param {MediaStream} stream @param {Codec | null} codec */
-function overWebRTC(stream, codec) {
+/** @param {MediaStream} stream */
+function overWebRTC(stream) {
   const s = new Whip({ name: now.name, threshold: String(panel.threshold), track: String(panel.track) });
   s.onway = (way) => now.live?.change(way);
-  s.onfail = (why) => {
+  s.onfail = async (why) => {
+    const codec = await encoder;
     if (s !== now.session) return;
     console.info(`over the WebSocket instead of WebRTC: ${why}`);
     overWebSocket(stream, codec);
