@@ -229,7 +229,7 @@ func testSwaps(t *testing.T, v *versions, swaps int, args ...string) {
 		verdict = "MISS"
 	}
 	t.Logf("changes add %v to the longest, %v to the 99th of 100; target: at most a batch, %v: %s", // no target of a noisy machine's tests
-		rounded(with.longest-without.longest), rounded(with.p99-without.p99), rounded(batch), verdict)
+		rounded(with.longest-without.longest), rounded(with.p99-without.p99), batch.Round(100*time.Microsecond), verdict)
 }
 
 // send sends a picture every 60 ms.
