@@ -44,7 +44,7 @@ func TestAReaderFromFarBehindLeavesNoGarbage(t *testing.T) {
 		}
 	}
 	runtime.ReadMemStats(&after)
-	if per := (after.TotalAlloc - before.TotalAlloc) / n; per > 150 { // without anything used again it is 750
+	if per := (after.TotalAlloc - before.TotalAlloc) / n; per > 300 { // without anything used again it is 750; a compaction may run meanwhile
 		t.Errorf("%d bytes of garbage per event", per)
 	}
 }
