@@ -7,7 +7,8 @@ import (
 )
 
 // costModel is what an engine's runs cost, T(n) = a + b·n, learned from the runs. If the
-// engine is [Stepped], n is what the images are run as. Its methods are for the runner's goroutine; everybody may read published.
+// engine is [Stepped], n is what the images are run as. Its methods are for the runner's
+// goroutine; everybody may read published.
 type costModel struct {
 	sizes []sizeCost    // by number of images − 1
 	as    func(int) int // nil: a run of n images is one of n
@@ -59,7 +60,8 @@ func newCostModel(size int) *costModel {
 	return &costModel{sizes: make([]sizeCost, size), knee: size, probe: probeFirst, every: probeFirst}
 }
 
-// observe learns from a run that cost as much as n images. One that was disturbed moves a mean by a tenth at most.
+// observe learns from a run that cost as much as n images. One that was disturbed moves a
+// mean by a tenth at most.
 func (m *costModel) observe(n int, d time.Duration) {
 	s, t := &m.sizes[n-1], d.Seconds()
 	if s.seen >= firstRuns { // a machine that is busy with something else, too

@@ -34,19 +34,27 @@ type layout struct {
 	engines []infer.Engine
 }
 
+// embedded is the model that is measured. It loads ONNX Runtime.
+func embedded(library string) (file loader.File, m *infer.Model, err error) {
+	if file, err = loader.Embedded(); err != nil {
+		return file, nil, err
+	}
+	if err = ort.Init(library); err != nil {
+		return file, nil, err
+	}
+	if m, err = ort.Describe(file.Bytes, nil); err != nil {
+		return file, nil, err
+	}
+	m.Name, m.Version, m.SHA256 = file.Name, file.Version, file.SHA256
+	return file, m, nil
+}
+
 func openAlone(library string) (*alone, error) {
-	file, err := loader.Embedded()
+	file, model, err := embedded(library)
 	if err != nil {
 		return nil, err
 	}
-	if err := ort.Init(library); err != nil {
-		return nil, err
-	}
-	a := &alone{}
-	if a.model, err = ort.Describe(file.Bytes, nil); err != nil {
-		return nil, err
-	}
-	a.model.Name, a.model.Version, a.model.SHA256 = file.Name, file.Version, file.SHA256
+	a := &alone{model: model}
 	cores := runtime.NumCPU()
 	shapes := [][2]int{{cores, 1}, {1, cores}, {1, 1}}
 	if cores == 1 {

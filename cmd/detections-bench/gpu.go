@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"detections/infer"
-	"detections/infer/loader"
 	"detections/infer/ort"
 )
 
@@ -50,18 +49,11 @@ func (b *bench) gpu(ctx context.Context) error {
 
 // gpuEngines measures so many engines on one GPU.
 func (b *bench) gpuEngines(n int) (row []string, err error) {
-	file, err := loader.Embedded()
+	file, model, err := embedded(b.library)
 	if err != nil {
 		return nil, err
 	}
-	if err := ort.Init(b.library); err != nil {
-		return nil, err
-	}
-	a := &alone{}
-	if a.model, err = ort.Describe(file.Bytes, nil); err != nil {
-		return nil, err
-	}
-	a.model.Name, a.model.Version, a.model.SHA256 = file.Name, file.Version, file.SHA256
+	a := &alone{model: model}
 	var engines []infer.Engine
 	defer func() {
 		for _, e := range engines {
