@@ -145,6 +145,22 @@ export function counterReader() {
     }
     return n;
   };
+  /** Another decoder than the page's: the number in each picture that it is given, by the picture's time. */
+  window.counterDecoder = (found) => {
+    const c = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+    const decoder = new VideoDecoder({
+      error: (e) => console.error(String(e)),
+      output: (f) => {
+        c.canvas.width = f.displayWidth;
+        c.canvas.height = f.displayHeight;
+        c.drawImage(f, 0, 0);
+        found[f.timestamp] = window.readCounter(c, f.displayWidth / 768);
+        f.close();
+      },
+    });
+    decoder.configure({ codec: "vp8" });
+    return decoder;
+  };
   /** Reads it whenever another picture was drawn; boxes are not there, they may lie over it. */
   window.watchCounter = (width) => {
     window.samples = [];

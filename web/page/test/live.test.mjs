@@ -32,24 +32,13 @@ function tap() {
 
 /** In the page: the number in each picture of the IVF streams that were sent, by its time. */
 async function decodeAll() {
-  const c = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
   const found = {};
   let decoder;
   for (const message of window.sentMedia) {
     const v = new DataView(message);
     if (message.byteLength === 32) {
       await decoder?.flush();
-      decoder = new VideoDecoder({
-        error: (e) => console.error(String(e)),
-        output: (f) => {
-          c.canvas.width = f.displayWidth;
-          c.canvas.height = f.displayHeight;
-          c.drawImage(f, 0, 0);
-          found[f.timestamp] = window.readCounter(c, f.displayWidth / 768);
-          f.close();
-        },
-      });
-      decoder.configure({ codec: "vp8" });
+      decoder = window.counterDecoder(found);
       continue;
     }
     const data = new Uint8Array(message, 12);

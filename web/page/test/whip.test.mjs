@@ -33,19 +33,8 @@ async function tap(page) {
 
 /** In the page: the number in each picture that left the encoder, by its RTP time stamp. */
 async function decodeAll() {
-  const c = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
   const found = {};
-  const decoder = new VideoDecoder({
-    error: (e) => console.error(String(e)),
-    output: (f) => {
-      c.canvas.width = f.displayWidth;
-      c.canvas.height = f.displayHeight;
-      c.drawImage(f, 0, 0);
-      found[f.timestamp] = window.readCounter(c, f.displayWidth / 768);
-      f.close();
-    },
-  });
-  decoder.configure({ codec: "vp8" });
+  const decoder = window.counterDecoder(found);
   for (const e of window.encoded) decoder.decode(new EncodedVideoChunk({ type: e.type, timestamp: e.stamp, data: e.data }));
   await decoder.flush();
   return found;
