@@ -3,6 +3,7 @@ package av
 import (
 	"errors"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/asticode/go-astiav"
@@ -16,6 +17,8 @@ type unitReader struct {
 	until int64 // units that begin before this byte are late
 	ahead ahead
 	told  [64]unitNote // of the latest packets, by number
+	head  [media.UnitHeader]byte
+	data  []byte // of the unit that is read
 }
 
 // unitNote is what a picture is to have of its unit.
@@ -85,7 +88,8 @@ func (d *decoder) nextUnit() (*media.Unit, error) {
 	if d.in.size < next {
 		return nil, io.EOF
 	}
-	u.Data = make([]byte, size)
+	d.units.data = slices.Grow(d.units.data[:0], size) // what is decoded is a copy
+	u.Data = d.units.data[:size]
 	if _, err := d.in.file.ReadAt(u.Data, at+media.UnitHeader); err != nil {
 		return nil, refuse(media.ErrInput, "reading the input failed: %v", err)
 	}
@@ -101,11 +105,10 @@ func (d *decoder) unitAt(at int64) (u media.Unit, size int, err error) {
 	if d.in.size < at+media.UnitHeader {
 		return u, 0, io.EOF
 	}
-	var head [media.UnitHeader]byte
-	if _, err := d.in.file.ReadAt(head[:], at); err != nil {
+	if _, err := d.in.file.ReadAt(d.units.head[:], at); err != nil {
 		return u, 0, refuse(media.ErrInput, "reading the input failed: %v", err)
 	}
-	if u, size, err = media.ParseUnit(head[:]); err != nil {
+	if u, size, err = media.ParseUnit(d.units.head[:]); err != nil {
 		return u, 0, refuse(media.ErrDecode, "byte %d of the input is not the beginning of an access unit", at)
 	}
 	return u, size, nil

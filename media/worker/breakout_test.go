@@ -59,7 +59,7 @@ var refused = map[string]func(path *byte) error{
 	"a file in memory": func(path *byte) error { return raw(unix.SYS_MEMFD_CREATE, uintptr(unsafe.Pointer(path)), 0, 0) },
 	"code":             func(*byte) error { return raw(unix.SYS_MMAP, 0, 4096, unix.PROT_READ|unix.PROT_EXEC) },
 	"ioctl":            func(*byte) error { return raw(unix.SYS_IOCTL, 0, unix.TIOCSTI, 0) },
-	"seals":            func(*byte) error { return raw(unix.SYS_FCNTL, control, unix.F_ADD_SEALS, 0) },
+	"seals":            func(*byte) error { return raw(unix.SYS_FCNTL, ordersFD, unix.F_ADD_SEALS, 0) },
 	"own limit":        func(*byte) error { return raw(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_DATA, 1) },
 	"our limit":        func(*byte) error { return raw(unix.SYS_PRLIMIT64, uintptr(os.Getppid()), unix.RLIMIT_CPU, 1) },
 }

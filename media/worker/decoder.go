@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/bits"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,16 +29,14 @@ type decoder struct {
 	views  []media.View
 	frames []*media.Frame // one for each slot
 	log    *slog.Logger
+	inRoom bool // it was added to the pool
 	began  time.Time
-	mono   int64         // CLOCK_MONOTONIC at began
-	wake   chan struct{} // something is to be sent
-	ended  chan struct{} // closed when the process is gone
+	mono   int64 // CLOCK_MONOTONIC at began
 	writer sync.WaitGroup
 
 	// Owned by Next.
 	in    [maxMessage + 1]byte
 	hello bool
-	reset bool             // the process left something unread
 	index int64            // of the latest frame
 	at    media.Checkpoint // of the latest frame
 	lines int              // of log
@@ -47,6 +46,8 @@ type decoder struct {
 	mu    sync.Mutex
 	next  feed              // guarded by mu: what the process has not been told
 	news  bool              // guarded by mu: next says something
+	full  bool              // guarded by mu: the writer waits for the process to read
+	order [feedLen]byte     // guarded by mu: buffer
 	rules []newRule         // guarded by mu: not sent, in order
 	ids   []uint32          // guarded by mu: rules that have not come back, in order
 	size  int64             // guarded by mu: what Grow has told
@@ -78,7 +79,6 @@ func newDecoder(p *Pool, proc *process, r *ring, j media.Job, begun moment) *dec
 	d := &decoder{
 		pool: p, proc: proc, pid: proc.cmd.Process.Pid, ring: r, views: j.Views, log: p.cfg.Log,
 		began: begun.at, mono: begun.mono, index: -1,
-		wake: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
 	if j.Resume != nil {
 		d.index, d.at, d.stats = j.Resume.Index, *j.Resume, j.Resume.Stats
@@ -89,7 +89,6 @@ func newDecoder(p *Pool, proc *process, r *ring, j media.Job, begun moment) *dec
 		f.Views = r.pictures(slot, j.Views)
 		d.frames = append(d.frames, f)
 	}
-	d.writer.Go(d.write)
 	return d
 }
 
@@ -140,43 +139,43 @@ func (d *decoder) tellReleased() {
 	}
 }
 
-// tell wakes the writer. d.mu is held.
+// tell sends what is new to the process, as much as possible at a time. If that does not
+// read, a goroutine waits for it and nobody else: sending itself takes some µs, for which
+// the caller's locks are held. d.mu is held.
 func (d *decoder) tell() {
 	d.news = true
-	select {
-	case d.wake <- struct{}{}:
-	default:
+	for d.news && !d.full && d.err == nil {
+		b := d.takeFeed(d.order[:0])
+		if err := d.proc.tell(b); errors.Is(err, unix.EAGAIN) {
+			d.full = true
+			unsent := slices.Clone(b)
+			d.writer.Go(func() { d.write(unsent) })
+		} // of another error Next sees why
 	}
 }
 
-// write sends what is new to the process, as much as possible at a time: a process
-// that does not read blocks this goroutine and nobody else.
-func (d *decoder) write() {
-	buf := make([]byte, 0, feedLen)
-	for {
-		select {
-		case <-d.wake:
-		case <-d.ended:
-			return
-		}
-		for {
-			b := d.takeFeed(buf)
-			if b == nil {
-				break
-			}
-			if _, err := d.proc.conn.Write(b); err != nil {
-				return // Next sees why
-			}
+// write sends a message when there is room, and what there is more to say until then.
+func (d *decoder) write(b []byte) {
+	for b != nil {
+		d.proc.awaitRoom()
+		if err := d.proc.tell(b); !errors.Is(err, unix.EAGAIN) {
+			b = d.takeMore(b[:0]) // if the process has died, Next sees why
 		}
 	}
 }
 
-func (d *decoder) takeFeed(buf []byte) []byte {
+// takeMore is nil if the process has been told everything.
+func (d *decoder) takeMore(buf []byte) []byte {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.news {
+	if d.full = d.news && d.err == nil; !d.full {
 		return nil
 	}
+	return d.takeFeed(buf)
+}
+
+// takeFeed is what is to be said. d.mu is held.
+func (d *decoder) takeFeed(buf []byte) []byte {
 	f := d.next
 	if d.ruleFits() {
 		f.rule, f.id, f.sample = true, d.rules[0].id, d.rules[0].rule
@@ -202,17 +201,12 @@ func (d *decoder) Next(ctx context.Context) (media.Output, error) {
 		return media.Output{}, err
 	}
 	for {
-		n, err := d.proc.conn.Read(d.in[:])
+		n, err := d.proc.reports.Read(d.in[:])
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			if err := d.expired(ctx); err != nil {
 				return media.Output{}, err
 			}
-			continue
-		case errors.Is(err, unix.ECONNRESET) && !d.reset:
-			// It ended without reading all that it was told. The kernel says so first,
-			// and once; what it had to say before is still there.
-			d.reset = true
 			continue
 		case err != nil:
 			return media.Output{}, d.died()
@@ -256,7 +250,6 @@ func (d *decoder) end(why error) error {
 	d.mu.Unlock()
 	d.once.Do(func() {
 		d.proc.kill()
-		close(d.ended)
 		d.writer.Wait()
 		d.disarm()
 		d.ring.drop()

@@ -7,8 +7,8 @@
 //	Next ◄──frame, rule, note, end────────┘          (media/av.Decode)
 //	        pixels: sealed memory, mapped read-only here
 //
-// One process serves one job and is never used again. Everything is said over one
-// SOCK_SEQPACKET socket, file descriptor 3 of the process.
+// One process serves one job and is never used again. Everything is said over a
+// SOCK_SEQPACKET socket each way, file descriptors 3 and 4 of the process.
 //
 // The one rule: whatever comes out of the process is hostile. Numbers are checked
 // against what only the parent knows, a lie ends the process, and the pixels are

@@ -188,7 +188,7 @@ func (p *Pool) begin(ctx context.Context, file *os.File, j media.Job) (*decoder,
 			break
 		}
 		begun := now()
-		if err := proc.send(b, file, memory); err != nil {
+		if err := proc.give(b, file, memory); err != nil {
 			p.cfg.Log.Warn("idle decoder process was dead", "how", proc.kill(), "stderr", proc.last.String())
 			continue
 		}
@@ -250,6 +250,7 @@ func (p *Pool) add(d *decoder) bool {
 		return false
 	}
 	p.active[d] = struct{}{}
+	d.inRoom = true
 	return true
 }
 
@@ -258,5 +259,7 @@ func (p *Pool) remove(d *decoder) {
 	p.mu.Lock()
 	delete(p.active, d)
 	p.mu.Unlock()
-	<-p.room
+	if d.inRoom { // else Start gives its place back
+		<-p.room
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -50,6 +51,9 @@ func pretend(h media.Host, input *os.File, job media.Job) (st media.DecodeStats,
 	}
 }
 
+// hasLeft is the state of a process that left a child behind.
+const hasLeft = 42
+
 // checkpoint is that of frame n, if all before it were picked.
 func checkpoint(n int64) media.Checkpoint {
 	return media.Checkpoint{
@@ -81,11 +85,18 @@ func misbehave(c *child, how string) error {
 		panic("a bug in the loop")
 	case "hang":
 		forever()
+	case "leaves a child": // which has the socket too
+		_, err := syscall.ForkExec("/bin/sleep", []string{"sleep", "60"}, &syscall.ProcAttr{Files: []uintptr{0, 1, 1, ordersFD}})
+		if err != nil {
+			return err
+		}
+		c.status.state.Store(hasLeft)
+		forever()
 	case "refuse":
 		return &media.Error{Kind: media.ErrUnsupported, Message: "no\x00 thanks"}
 	case "does not listen":
 		for told := 0; told < 100; { // what was told stays unread
-			ready := []unix.PollFd{{Fd: control, Events: unix.POLLIN}}
+			ready := []unix.PollFd{{Fd: ordersFD, Events: unix.POLLIN}}
 			if n, _ := unix.Poll(ready, -1); n == 1 {
 				told++
 			}

@@ -21,10 +21,10 @@ func (p *Pool) Probe(ctx context.Context) (r sandbox.Report, err error) {
 		return r, fmt.Errorf("decoder process: %w", err)
 	}
 	defer proc.kill()
-	_ = proc.conn.SetReadDeadline(time.Now().Add(startup))
-	defer context.AfterFunc(ctx, func() { _ = proc.conn.SetReadDeadline(time.Unix(1, 0)) })()
+	_ = proc.reports.SetReadDeadline(time.Now().Add(startup))
+	defer context.AfterFunc(ctx, func() { _ = proc.reports.SetReadDeadline(time.Unix(1, 0)) })()
 	b := make([]byte, maxMessage)
-	n, err := proc.conn.Read(b)
+	n, err := proc.reports.Read(b)
 	if err != nil {
 		return r, errors.Join(ctx.Err(), fmt.Errorf("the decoder process %s before it was ready: %s", proc.kill(), proc.last.String()))
 	}

@@ -19,11 +19,15 @@ import (
 // whatever stops the others, such as the collector, waits for them.
 const onlyOne = "GOMAXPROCS=1"
 
-// process is a decoder process and its socket.
+// process is a decoder process and its sockets. There are two, because a thread of the
+// hub that waits for what comes of a socket is woken too whenever the other end has read
+// what went into it.
 type process struct {
-	cmd  *exec.Cmd
-	conn *net.UnixConn
-	last tail // of what it wrote to its standard error
+	cmd     *exec.Cmd
+	reports *net.UnixConn   // what it says
+	orders  *os.File        // what it is told; never waits, and the runtime does not wait for it
+	raw     syscall.RawConn // of orders
+	last    tail            // of what it wrote to its standard error
 
 	once sync.Once
 	how  string // it ended, in words
@@ -36,24 +40,26 @@ func (c *Config) spawn() (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("socketpair: %w", err)
-	}
-	theirs := os.NewFile(uintptr(pair[1]), "decoder")
-	defer theirs.Close()
-	_ = unix.SetNonblock(pair[0], true)
-	ours := os.NewFile(uintptr(pair[0]), "decoder")
-	defer ours.Close()
-	conn, err := net.FileConn(ours)
+	orders, theirOrders, err := pair()
 	if err != nil {
 		return nil, err
 	}
-	p := &process{conn: conn.(*net.UnixConn)}
+	defer theirOrders.Close()
+	reports, theirReports, err := pair()
+	if err != nil {
+		orders.Close()
+		return nil, err
+	}
+	defer theirReports.Close()
+	p, err := newProcess(orders, reports)
+	if err != nil {
+		orders.Close()
+		return nil, err
+	}
 	p.cmd = exec.Command(c.Path, c.Args...) //nolint:gosec // G204: this very binary, with an argument of ours
 	p.cmd.Env = []string{onlyOne}           // nothing of ours is theirs to read
 	p.cmd.Dir = "/"
-	p.cmd.ExtraFiles = []*os.File{theirs}
+	p.cmd.ExtraFiles = []*os.File{theirOrders, theirReports}
 	p.cmd.Stderr = &p.last
 	p.cmd.WaitDelay = time.Second // for a grandchild that holds standard error
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{
@@ -62,32 +68,91 @@ func (c *Config) spawn() (*process, error) {
 		Setpgid: true,
 	}
 	if err := p.cmd.Start(); err != nil {
-		p.conn.Close()
+		p.close()
 		return nil, err
 	}
-	_, _ = p.conn.Write(first) // into the socket's buffer; if the process has died already, whoever takes it sees that
+	_ = p.tell(first) // into the socket's buffer; if the process has died already, whoever takes it sees that
 	return p, nil
 }
 
-// send gives the process its job. The files are duplicated by it.
-func (p *process) send(b []byte, files ...*os.File) error {
+// newProcess takes our ends of the sockets. Each serves one way only.
+func newProcess(orders, reports *os.File) (*process, error) {
+	defer reports.Close() // conn is a duplicate
+	raw, err := orders.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := net.FileConn(reports)
+	if err != nil {
+		return nil, err
+	}
+	p := &process{reports: conn.(*net.UnixConn), orders: orders, raw: raw}
+	err = errors.Join(p.reports.CloseWrite(), p.control(func(fd int) error {
+		return errors.Join(unix.SetNonblock(fd, true), unix.Shutdown(fd, unix.SHUT_RD))
+	}))
+	if err != nil {
+		p.reports.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// pair makes two ends of a socket that keeps messages apart.
+func pair() (a, b *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("socketpair: %w", err)
+	}
+	return os.NewFile(uintptr(fds[0]), "decoder"), os.NewFile(uintptr(fds[1]), "decoder"), nil
+}
+
+func (p *process) close() {
+	p.reports.Close()
+	p.orders.Close()
+}
+
+// control does something to the socket of orders.
+func (p *process) control(f func(fd int) error) (err error) {
+	return errors.Join(p.raw.Control(func(fd uintptr) { err = f(int(fd)) }), err)
+}
+
+// tell says something to the process. If it does not read the error is EAGAIN.
+func (p *process) tell(b []byte) error {
+	_, err := p.orders.Write(b)
+	return err
+}
+
+// awaitRoom waits until the process has read something, or is gone.
+func (p *process) awaitRoom() {
+	_ = p.control(func(fd int) error {
+		for {
+			_, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, -1) //nolint:gosec // G115: a descriptor
+			if err != unix.EINTR {
+				return err
+			}
+		}
+	})
+}
+
+// give gives the process its job. The files are duplicated by it.
+func (p *process) give(b []byte, files ...*os.File) error {
 	var fds []int
 	for _, f := range files {
 		fds = append(fds, int(f.Fd()))
 	}
-	n, _, err := p.conn.WriteMsgUnix(b, unix.UnixRights(fds...), nil)
-	if err == nil && n < len(b) {
-		err = errMessage
-	}
-	return err
+	return p.control(func(fd int) error {
+		return unix.Sendmsg(fd, b, unix.UnixRights(fds...), nil, unix.MSG_NOSIGNAL)
+	})
 }
 
 // kill ends the process, waits for it, and says how it ended: of itself, if it had
 // ended before.
 func (p *process) kill() string {
 	p.once.Do(func() {
-		p.conn.Close()
-		p.cmd.Process.Kill()
+		p.cmd.Process.Kill() // before it sees that nobody is there, and ends of itself
+		// Whoever waits for room waits no more, even if a child of it has the socket too.
+		_ = p.control(func(fd int) error { return unix.Shutdown(fd, unix.SHUT_RDWR) })
+		p.close()
 		err := p.cmd.Wait()
 		p.how = "ended"
 		if exit, ok := errors.AsType[*exec.ExitError](err); ok {

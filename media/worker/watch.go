@@ -44,12 +44,12 @@ func (d *decoder) arm(ctx context.Context) error {
 	}
 	w.which++
 	which := w.which
-	d.proc.conn.SetReadDeadline(time.Now().Add(d.pool.cfg.Stall / polls))
+	d.proc.reports.SetReadDeadline(time.Now().Add(d.pool.cfg.Stall / polls))
 	w.stop = context.AfterFunc(ctx, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if which == w.which {
-			d.proc.conn.SetReadDeadline(time.Unix(1, 0))
+			d.proc.reports.SetReadDeadline(time.Unix(1, 0))
 		}
 	})
 	return nil
@@ -71,7 +71,7 @@ func (d *decoder) expired(ctx context.Context) error {
 	now := time.Now()
 	w.mu.Lock()
 	if ctx.Err() == nil {
-		d.proc.conn.SetReadDeadline(now.Add(d.pool.cfg.Stall / polls))
+		d.proc.reports.SetReadDeadline(now.Add(d.pool.cfg.Stall / polls))
 	}
 	w.mu.Unlock()
 	if err := ctx.Err(); err != nil {

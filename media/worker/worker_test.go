@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"detections/media"
+	"detections/media/worker/sandbox"
 )
 
 // The test binary is its own decoder process, with a loop that behaves as
@@ -281,6 +283,49 @@ func TestAProcessThatDoesNotReadBlocksNobody(t *testing.T) {
 	d.Close()
 }
 
+func TestAProcessThatReadsLateHearsEverything(t *testing.T) {
+	d := begin(t, pool(t, Config{}), "", 1000).(*decoder)
+	_ = unix.Kill(d.pid, unix.SIGSTOP)
+	again := (&feed{size: 100_000, final: true}).append(nil)
+	for d.proc.tell(again) == nil { // until the socket is full
+	}
+	const rules = 5 // the first finds no room, the others wait for it
+	for id := range uint32(rules) {
+		d.Configure(id, media.Sample{Every: 2})
+	}
+	_ = unix.Kill(d.pid, unix.SIGCONT)
+	for id := uint32(0); id < rules; {
+		o, err := d.Next(t.Context())
+		if err != nil {
+			t.Fatalf("it ended before it heard of rule %d: %v", id, err)
+		}
+		if o.Frame != nil {
+			o.Frame.Release()
+		}
+		if o.Rule != nil {
+			if o.Rule.ID != id {
+				t.Fatalf("rule %d came before %d", o.Rule.ID, id)
+			}
+			id++
+		}
+	}
+}
+
+func TestAProcessThatLeavesAChildBehindBlocksNobody(t *testing.T) {
+	d := begin(t, pool(t, Config{Sandbox: sandbox.Off}), "leaves a child", 10).(*decoder)
+	defer unix.Kill(-d.pid, unix.SIGKILL)
+	for d.ring.status().state.Load() != hasLeft {
+		runtime.Gosched()
+	}
+	for d.proc.tell((&feed{size: 1000}).append(nil)) == nil { // until the socket is full
+	}
+	d.Grow(1001, false)
+	for all := make([]byte, 1<<20); !bytes.Contains(all[:runtime.Stack(all, true)], []byte("unix.Poll(")); {
+		runtime.Gosched() // until it waits
+	}
+	d.Close()
+}
+
 func TestChatterIsBounded(t *testing.T) {
 	d := begin(t, pool(t, Config{}), "chatter", 10)
 	if n, err := finish(t, d); n != 10 || !errors.Is(err, io.EOF) {
@@ -378,6 +423,18 @@ func TestPoolCloseEndsEverything(t *testing.T) {
 }
 
 // A process whose caller holds frames gets the other slots back, however many those are.
+func TestAJobThatComesWhileThePoolClosesGivesItsPlaceBack(t *testing.T) {
+	p := pool(t, Config{})
+	active := p.active
+	p.active = nil
+	f, _ := os.Open(os.DevNull)
+	defer f.Close()
+	if _, err := p.Start(t.Context(), f, media.Job{Views: oneView}); !errors.Is(err, os.ErrClosed) || p.Running() != 0 {
+		t.Errorf("err %v, %d places are taken", err, p.Running())
+	}
+	p.active = active
+}
+
 func TestASlotThatIsReleasedCanBeUsedAgain(t *testing.T) {
 	p := pool(t, Config{})
 	for held := range defaultSlots {
