@@ -28,7 +28,7 @@ func (s *Server) api(o *offer) (*webrtc.API, error) {
 	if err := webrtc.ConfigureRTCPReports(r); err != nil {
 		return nil, err
 	}
-	if err := webrtc.ConfigureTWCCSender(m, r); err != nil {
+	if err := offerFeedback(m, r); err != nil {
 		return nil, err
 	}
 	return webrtc.NewAPI(webrtc.WithMediaEngine(m), webrtc.WithInterceptorRegistry(r), webrtc.WithSettingEngine(s.engine)), nil
