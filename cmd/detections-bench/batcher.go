@@ -5,10 +5,10 @@ package main
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"time"
 
 	"detections/infer"
+	"detections/infer/ort"
 )
 
 const (
@@ -31,9 +31,7 @@ func (b *bench) batcher(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	before := runtime.GOMAXPROCS(0)
-	runtime.GOMAXPROCS(2 * before) // as in the hub: one more for each engine
-	defer runtime.GOMAXPROCS(before)
+	ort.ShareCores() // as in the hub
 	rate, err := b.againstRaw(ctx, a)
 	if err != nil {
 		return err

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"slices"
 	"time"
 
@@ -68,7 +67,7 @@ func calibrate(ctx context.Context, out io.Writer, s *settings) error {
 	}
 	cores := cores()
 	all := layouts(cores)
-	runtime.GOMAXPROCS(2 * cores) // as in the hub, see openEngines
+	shareCores() // as in the hub
 	rates := make([][]float64, len(all))
 	for range calibratePasses {
 		for i, l := range all {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -32,8 +33,20 @@ func (s *settings) describe(file loader.File, priority ort.Priority) (*infer.Mod
 	return m, nil
 }
 
-// cores is how many processors there are.
-var cores = sync.OnceValue(func() int { return runtime.GOMAXPROCS(0) })
+// atStart is what Go's scheduler has: the cores, less if the container or the variable
+// GOMAXPROCS says so.
+var atStart = runtime.GOMAXPROCS(0)
+
+// cores is how many processors there are to use.
+func cores() int { return atStart }
+
+// shareCores leaves half of the cores to engines and decoder processes. Whoever sets the
+// variable has said how many are for Go.
+func shareCores() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		ort.ShareCores()
+	}
+}
 
 // openEngines opens the model on a provider, as often as the machine can use it.
 func openEngines(ctx context.Context, s *settings, file loader.File, m *infer.Model, provider string, priority ort.Priority, report func(float64), log *slog.Logger) (_ []infer.Engine, threads int, err error) {
@@ -56,9 +69,6 @@ func openEngines(ctx context.Context, s *settings, file loader.File, m *infer.Mo
 	if err != nil {
 		return nil, 0, errors.Join(err, closeAll(engines))
 	}
-	// An engine in native code keeps a processor of Go's scheduler to itself until the
-	// runtime's monitor takes it back. With one more for each, nothing waits for that.
-	runtime.GOMAXPROCS(cores() + n)
 	return engines, layout.Threads, nil
 }
 

@@ -57,6 +57,7 @@ signal ends the program at once; what was acknowledged is kept then too.`,
 func serve(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	shareCores()
 	syscall.Umask(0o077) // what is in the data directory is nobody else's
 	// Memory that is never touched, and so is none: the collector runs when the heap has
 	// doubled, and ours is so small that a few cameras would have it run every second.

@@ -129,6 +129,8 @@ func (e *engine) batch(n int) *batch {
 func (e *engine) RunsAs(n int) int { return e.batch(n).images }
 
 func (b *batch) run() error {
+	procs.enter()
+	defer procs.leave()
 	if b.binding != nil {
 		return b.session.RunWithBinding(b.binding)
 	}

@@ -25,6 +25,8 @@ func Describe(model []byte, d *infer.Description) (*infer.Model, error) {
 
 // DescribeWith is Describe with another priority.
 func DescribeWith(p Priority, model []byte, d *infer.Description) (*infer.Model, error) {
+	procs.enter()
+	defer procs.leave()
 	do := p.how()
 	f, err := inspect(model, do)
 	if err != nil {

@@ -69,6 +69,7 @@ type engine struct {
 	max      int      // images of a run
 	batches  []*batch // by their sizes; the last is the largest
 	own      bool     // each size has a session of its own
+	gpu      bool     // it was counted as one that is open on a GPU
 	sessions []*onnx.DynamicAdvancedSession
 	warmth   *warmth // nil: all sizes are warm, or it does not matter
 	closed   bool
@@ -140,9 +141,16 @@ func open(model []byte, m *infer.Model, name string, opts Options, log *slog.Log
 		}
 	}()
 	e.max, e.own, e.device = opts.MaxBatch, p.own, opts.Device
+	if p.gpu {
+		e.gpu = true
+		procs.opened(1)
+	}
 	e.load = func() (*onnx.DynamicAdvancedSession, error) { return p.session(model, m, log) }
 	do := opts.manner()
-	if err := e.prepare(p, do); err != nil {
+	procs.enter()
+	err = e.prepare(p, do)
+	procs.leave()
+	if err != nil {
 		return nil, err
 	}
 	if !p.own {
@@ -237,6 +245,9 @@ func (e *engine) Close() error {
 		return nil
 	}
 	e.closed = true
+	if e.gpu {
+		procs.opened(-1)
+	}
 	if e.warmth != nil {
 		e.warmth.end()
 	}
