@@ -215,23 +215,35 @@ func (d *decoder) decodePicture(id astiav.CodecID) error {
 	if d.in.size > maxPicture {
 		return refuse(media.ErrTooLarge, "the picture has more than %d bytes", maxPicture)
 	}
-	b, err := io.ReadAll(io.NewSectionReader(d.in.file, 0, d.in.size))
-	if err != nil {
-		return refuse(media.ErrInput, "reading the input failed: %v", err)
-	}
 	d.timeBase = astiav.NewRational(1, 1)
 	if err := d.openCodec(id, nil); err != nil {
 		return err
 	}
-	if err := d.pkt.FromData(b); err != nil {
-		return d.because(err, "reading the picture")
+	b, err := d.payload(int(d.in.size))
+	if err != nil {
+		return err
 	}
 	defer d.pkt.Unref()
+	if _, err := io.ReadFull(io.NewSectionReader(d.in.file, 0, d.in.size), b); err != nil {
+		return refuse(media.ErrInput, "reading the input failed: %v", err)
+	}
 	d.in.high = d.in.size
 	d.pkt.SetFlags(d.pkt.Flags().Add(astiav.PacketFlagKey))
 	d.pkt.SetPts(0)
 	return d.send(d.pkt, d.note(d.pkt))
 }
+
+// payload makes room for so many bytes in the packet, and returns it to be filled. FFmpeg
+// reads some bytes beyond the end: they are there, and zero.
+func (d *decoder) payload(size int) ([]byte, error) {
+	if err := d.pkt.AllocPayload(size); err != nil {
+		return nil, d.because(err, "reading the input")
+	}
+	return unsafe.Slice((*byte)(rawPacket(d.pkt).data), size), nil
+}
+
+// rawPacket is the AVPacket: its only field.
+func rawPacket(pkt *astiav.Packet) *C.AVPacket { return *(**C.AVPacket)(unsafe.Pointer(pkt)) }
 
 // readPackets demuxes until the end and decodes every packet of the chosen stream.
 func (d *decoder) readPackets() error {
@@ -323,7 +335,7 @@ func (d *decoder) findVideo() error {
 func (d *decoder) send(pkt *astiav.Packet, number int64) error {
 	if pkt != nil {
 		d.torn = pkt.Flags().Has(astiav.PacketFlagCorrupt)
-		C.det_number_packet(*(**C.AVPacket)(unsafe.Pointer(pkt)), C.int64_t(number)) // its only field
+		C.det_number_packet(rawPacket(pkt), C.int64_t(number))
 	}
 	if err := d.cc.SendPacket(pkt); err != nil {
 		if err := d.refused(err); err != nil {

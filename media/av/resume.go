@@ -50,7 +50,7 @@ func (d *decoder) notThere() error {
 
 // noteRestart notes whether decoding could begin again at a packet.
 func (d *decoder) noteRestart(pkt *astiav.Packet, number int64, isKey bool) {
-	p := *(**C.AVPacket)(unsafe.Pointer(pkt)) // its only field
+	p := rawPacket(pkt)
 	if number > 1 && C.det_new_header(p) != 0 {
 		d.restarts.lost = true
 	}

@@ -9,7 +9,6 @@ import (
 	"cmp"
 	"slices"
 	"time"
-	"unsafe"
 
 	"github.com/asticode/go-astiav"
 
@@ -86,7 +85,7 @@ func (s *skipper) note(packet, tick int64, pts time.Duration) int {
 
 // disposable skips the picture if nothing refers to it.
 func (d *decoder) disposable(pkt *astiav.Packet, number int64, pts time.Duration) bool {
-	if C.det_disposable((*C.AVCodecContext)(d.cc.UnsafePointer()), *(**C.AVPacket)(unsafe.Pointer(pkt))) == 0 {
+	if C.det_disposable((*C.AVCodecContext)(d.cc.UnsafePointer()), rawPacket(pkt)) == 0 {
 		return false
 	}
 	d.keys.received(number)

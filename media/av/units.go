@@ -3,7 +3,6 @@ package av
 import (
 	"errors"
 	"io"
-	"slices"
 	"time"
 
 	"github.com/asticode/go-astiav"
@@ -18,7 +17,6 @@ type unitReader struct {
 	ahead ahead
 	told  [64]unitNote // of the latest packets, by number
 	head  [media.UnitHeader]byte
-	data  []byte // of the unit that is read
 }
 
 // unitNote is what a picture is to have of its unit.
@@ -74,7 +72,8 @@ func (d *decoder) readUnits() error {
 	}
 }
 
-// nextUnit waits for the next unit. One that is cut off is the end.
+// nextUnit waits for the next unit, whose data is the packet's. One that is cut off is the
+// end.
 func (d *decoder) nextUnit() (*media.Unit, error) {
 	at := d.units.pos
 	u, size, err := d.unitAt(at)
@@ -88,8 +87,9 @@ func (d *decoder) nextUnit() (*media.Unit, error) {
 	if d.in.size < next {
 		return nil, io.EOF
 	}
-	d.units.data = slices.Grow(d.units.data[:0], size) // what is decoded is a copy
-	u.Data = d.units.data[:size]
+	if u.Data, err = d.payload(size); err != nil {
+		return nil, err
+	}
 	if _, err := d.in.file.ReadAt(u.Data, at+media.UnitHeader); err != nil {
 		return nil, refuse(media.ErrInput, "reading the input failed: %v", err)
 	}
@@ -129,9 +129,6 @@ func (d *decoder) unit(u *media.Unit) error {
 		if err := d.openCodec(id, nil); err != nil {
 			return err
 		}
-	}
-	if err := d.pkt.FromData(u.Data); err != nil {
-		return d.because(err, "reading an access unit")
 	}
 	d.pkt.SetPts(int64(u.PTS))
 	d.pkt.SetDts(int64(u.PTS))

@@ -1,11 +1,15 @@
 package av
 
 import (
+	"bytes"
 	"encoding/binary"
 	"os"
 	"slices"
 	"testing"
 	"time"
+	"unsafe"
+
+	"github.com/asticode/go-astiav"
 
 	"detections/media"
 	"detections/media/mediatest"
@@ -169,4 +173,21 @@ func contents(t *testing.T, f *os.File, size int64) []byte {
 		t.Fatal(err)
 	}
 	return b
+}
+
+func TestFFmpegMayReadSomeBytesBeyondAUnit(t *testing.T) {
+	d := &decoder{pkt: astiav.AllocPacket()}
+	defer d.pkt.Free()
+	const padding = 64 // AV_INPUT_BUFFER_PADDING_SIZE
+	for _, size := range []int{0, 1, 1000} {
+		b, err := d.payload(size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		beyond := unsafe.Slice(unsafe.SliceData(b), size+padding)[size:]
+		if !bytes.Equal(beyond, make([]byte, padding)) {
+			t.Errorf("behind %d bytes: % x", size, beyond)
+		}
+		d.pkt.Unref()
+	}
 }

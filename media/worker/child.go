@@ -207,9 +207,7 @@ func (c *child) receive(flags int) bool {
 // Await implements media.Host.
 func (c *child) Await(have int64) (int64, bool, error) {
 	c.advanced()
-	if c.size > have || c.final {
-		c.hear()
-	} else {
+	if c.size <= have && !c.final {
 		c.status.have.Store(have)
 		c.status.state.Store(uint32(awaitingInput))
 		for c.size <= have && !c.final {
@@ -217,6 +215,7 @@ func (c *child) Await(have int64) (int64, bool, error) {
 		}
 		c.working()
 	}
+	c.hear() // there may be more: what is old is left out
 	c.heard = true
 	return c.size, c.final, nil
 }
@@ -251,10 +250,11 @@ func (c *child) advanced() {
 	c.cpu.renew()
 }
 
-// Rule implements media.Host. What was said since the loop last waited is soon enough with
-// the next picture: a system call for each is a hundredth of what a camera's costs.
+// Rule implements media.Host. What is said behind the loop's last Await is soon enough with
+// the next picture: a system call for each is a hundredth of what a camera's costs. After
+// the last Await there may be no next one.
 func (c *child) Rule() (uint32, media.Sample, bool) {
-	if !c.heard {
+	if !c.heard || c.final {
 		c.hear()
 	}
 	c.heard = false

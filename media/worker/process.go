@@ -112,8 +112,10 @@ func (p *process) close() {
 }
 
 // control does something to the socket of orders.
-func (p *process) control(f func(fd int) error) (err error) {
-	return errors.Join(p.raw.Control(func(fd uintptr) { err = f(int(fd)) }), err)
+func (p *process) control(f func(fd int) error) error {
+	var err error
+	closed := p.raw.Control(func(fd uintptr) { err = f(int(fd)) })
+	return errors.Join(closed, err)
 }
 
 // tell says something to the process. If it does not read the error is EAGAIN.

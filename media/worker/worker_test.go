@@ -422,7 +422,6 @@ func TestPoolCloseEndsEverything(t *testing.T) {
 	}
 }
 
-// A process whose caller holds frames gets the other slots back, however many those are.
 func TestAJobThatComesWhileThePoolClosesGivesItsPlaceBack(t *testing.T) {
 	p := pool(t, Config{})
 	active := p.active
@@ -435,6 +434,7 @@ func TestAJobThatComesWhileThePoolClosesGivesItsPlaceBack(t *testing.T) {
 	p.active = active
 }
 
+// A process whose caller holds frames gets the other slots back, however many those are.
 func TestASlotThatIsReleasedCanBeUsedAgain(t *testing.T) {
 	p := pool(t, Config{})
 	for held := range defaultSlots {

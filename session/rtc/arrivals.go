@@ -29,11 +29,11 @@ type arrivals struct {
 	begun time.Time
 	out   interceptor.RTCPWriter // set before there are streams
 
-	late *time.Timer
-
-	mu   sync.Mutex
-	rec  *twcc.Recorder // guarded by mu
-	told time.Time      // guarded by mu
+	mu     sync.Mutex
+	rec    *twcc.Recorder // guarded by mu
+	told   time.Time      // guarded by mu
+	late   *time.Timer    // guarded by mu
+	closed bool           // guarded by mu
 }
 
 // newArrivals is an interceptor.Factory.
@@ -48,6 +48,9 @@ func (newArrivals) NewInterceptor(string) (interceptor.Interceptor, error) {
 
 // Close implements interceptor.Interceptor.
 func (a *arrivals) Close() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.closed = true
 	a.late.Stop()
 	return nil
 }
@@ -114,7 +117,6 @@ func (a *arrivals) record(ssrc uint32, number uint16) bool {
 // tell sends what was recorded since the last time.
 func (a *arrivals) tell() {
 	if feedback := a.feedback(); len(feedback) > 0 {
-		a.late.Reset(feedbackLate)
 		_, _ = a.out.Write(feedback, nil) // the next one tells of later packets
 	}
 }
@@ -122,9 +124,13 @@ func (a *arrivals) tell() {
 func (a *arrivals) feedback() []rtcp.Packet {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.closed {
+		return nil
+	}
 	feedback := a.rec.BuildFeedbackPacket()
 	if len(feedback) > 0 {
 		a.told = time.Now()
+		a.late.Reset(feedbackLate)
 	}
 	return feedback
 }
