@@ -313,7 +313,7 @@ func TestAProcessThatReadsLateHearsEverything(t *testing.T) {
 
 func TestAProcessThatLeavesAChildBehindBlocksNobody(t *testing.T) {
 	d := begin(t, pool(t, Config{Sandbox: sandbox.Off}), "leaves a child", 10).(*decoder)
-	defer unix.Kill(-d.pid, unix.SIGKILL)
+	defer func() { _ = unix.Kill(-d.pid, unix.SIGKILL) }()
 	for d.ring.status().state.Load() != hasLeft {
 		runtime.Gosched()
 	}
