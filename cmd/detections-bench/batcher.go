@@ -31,7 +31,7 @@ func (b *bench) batcher(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ort.ShareCores() // as in the hub
+	defer ort.ShareCores()() // as in the hub
 	rate, err := b.againstRaw(ctx, a)
 	if err != nil {
 		return err

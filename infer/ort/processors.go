@@ -13,7 +13,11 @@ var procs = processors{cores: runtime.GOMAXPROCS(0), change: func(n int) { runti
 
 // ShareCores has Go's scheduler make do with half of the cores while no engine is open on
 // a GPU: for a program whose engines and decoder processes do the work on the same cores.
-func ShareCores() { procs.share() }
+// It returns what undoes that.
+func ShareCores() (undo func()) {
+	procs.share(true)
+	return func() { procs.share(false) }
+}
 
 // processors says how many processors Go's scheduler has.
 //
@@ -38,10 +42,10 @@ type processors struct {
 // number stops the program for a moment, and waits for the end of a collection of garbage.
 const rest = time.Second
 
-func (p *processors) share() {
+func (p *processors) share(on bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.shared = true
+	p.shared = on
 	p.resize()
 }
 
@@ -81,6 +85,7 @@ func (p *processors) leave() {
 	p.left = time.Now()
 	if p.idle == nil {
 		p.idle = time.AfterFunc(rest, p.takeBack)
+		return
 	}
 	p.idle.Reset(rest)
 }

@@ -57,7 +57,7 @@ func TestTheSchedulerHasAProcessorMoreForEachEngineThatRuns(t *testing.T) {
 
 func TestTheSchedulerHasHalfOfTheCoresThatItSharesWithEngines(t *testing.T) {
 	withScheduler(t, func(s *scheduler) {
-		s.share()
+		s.share(true)
 		s.expect("decoders and engines have the others", 4)
 		s.enter()
 		s.expect("an engine runs", 5)
@@ -68,13 +68,15 @@ func TestTheSchedulerHasHalfOfTheCoresThatItSharesWithEngines(t *testing.T) {
 		s.leave()
 		time.Sleep(rest)
 		s.expect("none runs", 4)
+		s.share(false)
+		s.expect("they are Go's alone", 8)
 	})
 }
 
 func TestTheSchedulerHasAtLeastOneProcessor(t *testing.T) {
 	withScheduler(t, func(s *scheduler) {
 		s.cores = 1
-		s.share()
+		s.share(true)
 		s.expect("there is one core", 1)
 	})
 }

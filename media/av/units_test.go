@@ -178,8 +178,8 @@ func contents(t *testing.T, f *os.File, size int64) []byte {
 func TestFFmpegMayReadSomeBytesBeyondAUnit(t *testing.T) {
 	d := &decoder{pkt: astiav.AllocPacket()}
 	defer d.pkt.Free()
-	const padding = 64 // AV_INPUT_BUFFER_PADDING_SIZE
-	for _, size := range []int{0, 1, 1000} {
+	const padding = 64                            // AV_INPUT_BUFFER_PADDING_SIZE
+	for _, size := range []int{1000, 990, 1, 0} { // in memory that was used
 		b, err := d.payload(size)
 		if err != nil {
 			t.Fatal(err)
@@ -187,6 +187,9 @@ func TestFFmpegMayReadSomeBytesBeyondAUnit(t *testing.T) {
 		beyond := unsafe.Slice(unsafe.SliceData(b), size+padding)[size:]
 		if !bytes.Equal(beyond, make([]byte, padding)) {
 			t.Errorf("behind %d bytes: % x", size, beyond)
+		}
+		for i := range b {
+			b[i] = 0xff
 		}
 		d.pkt.Unref()
 	}
