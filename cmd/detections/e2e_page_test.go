@@ -13,14 +13,14 @@ func TestE2EPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"page", "whip", "live"} {
+	for _, name := range []string{"pairing", "page", "whip", "live"} {
 		t.Run(name, func(t *testing.T) {
 			cmd := exec.CommandContext(t.Context(), "node", name+".test.mjs")
 			cmd.Dir = "../../web/page/test"
 			cmd.Env = append(os.Environ(), "DETECTIONS_BINARY="+binary)
 			out, err := cmd.CombinedOutput()
 			if err != nil {
-				t.Errorf("%v\n%s", err, out)
+				t.Fatalf("%v\n%s", err, out)
 			}
 			t.Logf("%s", out)
 		})

@@ -1,12 +1,11 @@
 // The way over WebRTC: pictures are drawn into a canvas whose stream is sent, and the
 // RTP time stamp of each is read as it leaves the encoder. Results carry it.
 //
-// No clock is trusted for which time stamp belongs to which picture: there is one
-// picture at a time between the canvas and the encoder's end. Only where one does not
-// come out (encoders leave pictures out) there may be two, and these are so far apart
-// that their times tell which it was.
+// There is one picture at a time between the canvas and the encoder's end. Only where one
+// does not come out soon there are more, and these are far enough apart that their times
+// tell which it was.
 
-const giveUp = 200; // ms after which a picture in the encoder no longer holds up the next
+import { Pairing, gap } from "./pairing.js";
 
 let made = 0;
 /** @type {Map<number, Track>} */
@@ -37,8 +36,7 @@ export class Track {
   #number = ++made;
   /** In the encoder. @type {Waiting[]} */
   #waiting = [];
-  /** RTP time minus our time, in ms, of a picture that was alone. */
-  #offset = Number.NaN;
+  #pairing = new Pairing();
   /** @type {CanvasCaptureMediaStreamTrack} */
   track;
   widest = 1280;
@@ -67,7 +65,7 @@ export class Track {
 
   free() {
     const last = this.#waiting[this.#waiting.length - 1];
-    return this.ready && (!last || performance.now() - last.at > giveUp);
+    return this.ready && (!last || performance.now() - last.at > gap(this.#waiting.length));
   }
 
   /** @param {HTMLCanvasElement} picture @returns {Promise<number | null>} */
@@ -87,16 +85,9 @@ export class Track {
 
   /** A picture left the encoder. @param {number} stamp */
   encoded(stamp) {
-    const ms = stamp / 90;
-    let at = 0;
-    if (this.#waiting.length > 1) {
-      // Those that wait are at least giveUp apart.
-      const far = this.#waiting.map((w) => (Number.isNaN(this.#offset) ? 0 : Math.abs(turn(ms - w.at - this.#offset))));
-      at = Number.isNaN(this.#offset) ? this.#waiting.length - 1 : far.indexOf(Math.min(...far));
-    }
+    const at = this.#pairing.find(stamp / 90, this.#waiting.map((w) => w.at));
     const found = this.#waiting[at];
-    if (!found) return; // the same picture once more
-    if (this.#waiting.length === 1) this.#offset = ms - found.at;
+    if (!found) return;
     for (const w of this.#waiting.splice(0, at + 1)) w.done(w === found ? stamp : null);
   }
 
@@ -111,13 +102,6 @@ export class Track {
     open.delete(this.#number);
     for (const w of this.#waiting.splice(0)) w.done(null);
   }
-}
-
-const round = 2 ** 32 / 90; // ms after which RTP time begins anew
-
-/** @param {number} ms */
-function turn(ms) {
-  return ms - round * Math.round(ms / round);
 }
 
 /** Worker scripts are named by this policy only. */

@@ -149,10 +149,29 @@ test("a session that runs is watched, stopped by its own page, and downloaded", 
   }
 });
 
+const health = { status: "healthy", version: "test", sessions: 0, draining: false };
+
+/** The page asks how the hub is when it is looked at again. @param {import("playwright-core").Page} page */
+const lookAgain = (page) => page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
+
+test("an answer that is late does not undo what a later one told", async (t) => {
+  const page = await visit(t, chrome, hub.url);
+  let late;
+  await page.route("**/health", (r) => (late ? r.fulfill({ json: { ...health, aiAvailability: "DOWNLOADING" } }) : (late = r.request())));
+  const asked = page.waitForRequest("**/health");
+  const given = page.waitForEvent("requestfailed");
+  await lookAgain(page);
+  await asked;
+  await lookAgain(page);
+  await page.locator("#banner").filter({ hasText: /being downloaded/ }).waitFor();
+  assert.equal(await given, late);
+  await page.evaluate(() => new Promise(requestAnimationFrame));
+  assert.match(await page.locator("#banner").textContent(), /being downloaded/);
+});
+
 test("the banner explains in words what the engine is doing", async (t) => {
   const page = await visit(t, chrome, hub.url);
-  const rest = { status: "healthy", version: "test", sessions: 0, draining: false };
-  for (const [health, words] of [
+  for (const [of, words] of [
     [{ aiAvailability: "DOWNLOADING", percent: 41.6 }, /being downloaded\. 42 % done/],
     [{ aiAvailability: "CONVERTING", percent: 7 }, /prepared for this machine\. 7 % done/],
     [{ aiAvailability: "None" }, /No engine is loaded yet/],
@@ -161,10 +180,10 @@ test("the banner explains in words what the engine is doing", async (t) => {
     [{ aiAvailability: "ENABLED", draining: true }, /being restarted/],
   ]) {
     await page.unrouteAll();
-    await page.route("**/health", (r) => r.fulfill({ json: { ...rest, ...health } }));
-    await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
+    await page.route("**/health", (r) => r.fulfill({ json: { ...health, ...of } }));
+    await lookAgain(page);
     await page.locator("#banner").filter({ hasText: words }).waitFor();
-    assert.equal(await page.locator("#banner progress").isVisible(), health.percent !== undefined || health.upgrade !== undefined);
+    assert.equal(await page.locator("#banner progress").isVisible(), of.percent !== undefined || of.upgrade !== undefined);
   }
   await shoot(page, "banner");
 });

@@ -18,13 +18,15 @@ after(async () => {
   await hub.end();
 });
 
-/** The page's worker, which besides lets the test have what it passes on. */
-async function tap(page) {
+/** The page's worker, which besides lets the test have what it passes on, and takes its time for each of the first ten. */
+async function tap(page, ms) {
   const worker = readFileSync(new URL("../static/rtp.js", import.meta.url), "utf8");
   const spied = worker.replace("out.enqueue(frame);",
-    'channel.postMessage({ stamp: frame.getMetadata().rtpTimestamp, type: frame.type, data: frame.data.slice(0) }); out.enqueue(frame);');
-  assert.notEqual(spied, worker);
-  await page.route("**/page/rtp.js", async (r) => r.fulfill({ response: await r.fetch(), body: `const channel = new BroadcastChannel("encoded");${spied}` }));
+    'channel.postMessage({ stamp: frame.getMetadata().rtpTimestamp, type: frame.type, data: frame.data.slice(0) }); out.enqueue(frame);')
+    .replace("transform(frame, out) {", "async transform(frame, out) { if (slow-- > 0) await new Promise((done) => setTimeout(done, ms));");
+  assert.match(spied, /slow[^]*channel/);
+  const before = `const channel = new BroadcastChannel("encoded"); let [slow, ms] = [10, ${ms}];`;
+  await page.route("**/page/rtp.js", async (r) => r.fulfill({ response: await r.fetch(), body: before + spied }));
   await page.evaluate(() => {
     window.encoded = [];
     new BroadcastChannel("encoded").onmessage = (e) => window.encoded.push(e.data);
@@ -40,11 +42,12 @@ async function decodeAll() {
   return found;
 }
 
-test("every picture of the camera has the boxes of exactly that picture, over WebRTC", async (t) => {
+const encoders = { "an encoder": 0, "an encoder that is slow at first": 250 };
+for (const [encoder, ms] of Object.entries(encoders)) test(`every picture of the camera has the boxes of exactly that picture, over WebRTC, with ${encoder}`, async (t) => {
   const page = await visit(t, chrome, hub.url, { permissions: ["camera"], allowed: [/willReadFrequently/] });
   await page.evaluate(counterReader);
   await page.evaluate(() => window.watchCounter(768));
-  await tap(page);
+  await tap(page, ms);
   await page.locator("#boxes").uncheck();
   await page.getByRole("button", { name: "Camera", exact: true }).click();
   await page.waitForFunction((n) => window.samples.length >= n, Number(process.env.SAMPLES ?? 25), { timeout: 600_000 });
