@@ -76,7 +76,7 @@ vet: setup-test
 
 .PHONY: unit
 unit: setup-test ## test all packages
-	@$(step) 'go test' $(env) --test go test ./...
+	@$(step) 'go test' $(env) --test go test -timeout 20m ./...
 
 .PHONY: nocgo
 nocgo: setup-test ## test the pure packages without cgo
@@ -85,7 +85,7 @@ nocgo: setup-test ## test the pure packages without cgo
 
 .PHONY: race
 race: setup-test ## test under the race detector, long tests left out
-	@$(step) 'go test -race' $(env) --test go test -race -short ./...
+	@$(step) 'go test -race' $(env) --test go test -race -short -timeout 20m ./...
 
 .PHONY: e2e
 e2e: build setup-test ## test the built program from outside

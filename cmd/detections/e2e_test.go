@@ -25,7 +25,7 @@ import (
 // real media over real connections, and read its answers and its log.
 
 // patience is how long a test waits for what must come.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 var buildDir string
 
