@@ -88,7 +88,7 @@ func (m *measure) Put(o media.Output, _ media.DecodeStats) error {
 func (m *measure) Log(string) {}
 
 func threadTime() time.Duration {
-	var u unix.Rusage
-	_ = unix.Getrusage(unix.RUSAGE_THREAD, &u)
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	var at unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &at)
+	return time.Duration(at.Nano())
 }
