@@ -22,7 +22,7 @@ func (h *Hub) spareLocked(principal string, m wire.Start) error {
 		if e.Principal() == principal {
 			own++
 		}
-		if st.Mode == wire.Live {
+		if st.Mode == wire.Live && st.State != wire.Lingering { // who comes back is let in: it was promised
 			live++
 		}
 	}

@@ -24,6 +24,12 @@ func TestLiveSessionsBeyondTheCapacityAreRefused(t *testing.T) {
 			t.Errorf("the sixth live session: %v", err)
 		}
 		all = append(all, r.start(wire.Start{})) // a file can wait
+		away := all[0]
+		away.Feeder.Detach()
+		all = append(all, r.start(wire.Start{Mode: wire.Live})) // in place of whose camera is away
+		if _, err := r.Start(t.Context(), "you", wire.Start{Mode: wire.Live}); code(err) != wire.Overloaded {
+			t.Errorf("the seventh live session: %v", err)
+		}
 		for _, c := range all {
 			c.Reader.Close()
 		}

@@ -119,14 +119,26 @@ export function attach(s) {
   };
   s.onlink = (l) => {
     if (s !== now.session) return;
-    now.link = "";
-    if (l.state === "waiting") now.link = l.why === "goaway" ? "The hub is restarting; the session goes on by itself." : "The connection is lost; trying again.";
-    if (l.state === "connecting") now.link = "Connecting.";
+    now.link = l.state === "waiting" ? waits(l) : l.state === "connecting" ? "Connecting." : "";
     if (l.state === "closed" && l.why) failed(l.code ?? "", l.why);
     showStatus();
   };
   if (s instanceof Session) s.onbytes = () => showUpload();
   s.open();
+}
+
+const restarting = "The hub is restarting; the session goes on by itself.";
+
+/** @param {import("./session.js").Link} l */
+function waits(l) {
+  switch (l.wait) {
+    case "goaway":
+      return restarting;
+    case "busy":
+      return `Not now: ${l.why}. This page tries by itself.`;
+    default:
+      return "The connection is lost; trying again.";
+  }
 }
 
 /** @param {string} code @param {string} why */
@@ -241,7 +253,7 @@ function statusText() {
     return now.end.outcome === "done" ? `${now.name}: done. ${found}.` : now.end.outcome === "cancelled" ? `${now.name}: stopped. ${found}.` : `${now.name}: ended early. ${found}.`;
   }
   if (now.link) return now.link;
-  if (health.health?.draining) return "The hub is restarting; the session goes on by itself.";
+  if (health.health?.draining) return restarting;
   if (now.state === "running") return `${now.name}: looking, ${count(results.total, "frame")} so far.`;
   return `${now.name}: ${(words[now.state] ?? "Connecting.").toLowerCase()}`;
 }

@@ -14,7 +14,8 @@ import { protocols } from "./access.js";
 /**
  * @typedef {object} Link how the connection is, for a person to see
  * @property {"connecting" | "open" | "waiting" | "closed"} state
- * @property {string} [why]
+ * @property {"goaway" | "busy" | "lost"} [wait] of waiting: for what
+ * @property {string} [why] what the hub says: of closed, and of waiting for a busy one
  * @property {string} [code] of the error that closed it
  */
 
@@ -37,6 +38,8 @@ export class Session {
   #retry = firstRetry;
   /** Said by goaway: when to come back. @type {number | null} */
   #return = null;
+  /** What a hub says that cannot take it now. */
+  #busy = "";
   #timer = 0;
   #left = false; // by leave
   #eof = false; // sent on this connection
@@ -162,6 +165,7 @@ export class Session {
     url.protocol = url.protocol.replace("http", "ws");
     const first = this.#first();
     this.epoch = "";
+    this.#busy = "";
     this.#eof = false;
     const s = new WebSocket(url, protocols());
     s.binaryType = "arraybuffer";
@@ -202,6 +206,7 @@ export class Session {
         break;
       case "error":
         if (m.fatal && !m.temporary) this.#final = m;
+        else if (m.fatal) this.#busy = m.message;
         break;
     }
     if ("offset" in m && m.type !== "progress" && m.type !== "started") this.#offset = m.offset;
@@ -226,12 +231,12 @@ export class Session {
       this.onlink({ state: "closed", why: this.#final?.message ?? reason, code: this.#final?.code ?? String(code) });
       return;
     }
-    const wait = this.#return ?? this.#retry * (0.75 + Math.random() / 2);
-    const why = this.#return === null ? "lost" : "goaway";
+    const ms = this.#return ?? this.#retry * (0.75 + Math.random() / 2);
+    const wait = this.#return !== null ? "goaway" : this.#busy ? "busy" : "lost";
     this.#return = null;
     this.#retry = Math.min(this.#retry * 2, lastRetry);
-    this.onlink({ state: "waiting", why });
-    this.#timer = window.setTimeout(() => this.#connect(), wait);
+    this.onlink({ state: "waiting", wait, why: this.#busy });
+    this.#timer = window.setTimeout(() => this.#connect(), ms);
   }
 
   /** Sends what the window allows; whoever gets an ack calls it again. */

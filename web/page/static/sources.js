@@ -3,7 +3,7 @@
 import { call } from "./access.js";
 import { capture } from "./capture.js";
 import { say, sized } from "./dom.js";
-import { attach, begin, meters, now, page, panel, play, problem, results, setMode, showStatus, stage } from "./desk.js";
+import { attach, begin, leave, meters, now, page, panel, play, problem, results, setMode, showStatus, stage } from "./desk.js";
 import { Encoded } from "./encoded.js";
 import { Live } from "./live.js";
 import { Pictures } from "./pictures.js";
@@ -152,6 +152,7 @@ function overWebSocket(stream, codec) {
 
 /** Ends what is sent and keeps what was found. */
 export function stop() {
+  if (now.live && now.session && !now.session.id) return leave(); // it never began
   if (now.live && now.session) {
     if ("finish" in now.session) now.session.finish();
     now.live.close();

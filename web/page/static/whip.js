@@ -15,6 +15,9 @@ const patience = 10 * 60_000; // ms: as long as the hub keeps a session without 
 /** The hub has answered, and another try would be answered the same. */
 class Refused extends Error {}
 
+/** The hub has answered that it has no room now. */
+class Busy extends Error {}
+
 export class Whip {
   #query;
   /** @type {RTCPeerConnection | null} */
@@ -82,7 +85,8 @@ export class Whip {
     for (const [k, v] of Object.entries(this.id ? { session: this.id } : this.#query)) url.searchParams.set(k, v);
     const answer = await call(url, { method: "POST", headers: { "Content-Type": "application/sdp" }, body: pc.localDescription?.sdp ?? "" });
     if (answer.status !== 201) {
-      const why = (await answer.json().catch(() => ({}))).detail ?? `WHIP: ${answer.status}`;
+      const { code, detail: why = `WHIP: ${answer.status}` } = await answer.json().catch(() => ({}));
+      if (code === "overloaded") throw new Busy(why);
       throw answer.status < 500 && ![409, 429].includes(answer.status) ? new Refused(why) : new Error(why);
     }
     this.#resource = answer.headers.get("Location") ?? "";
@@ -94,6 +98,7 @@ export class Whip {
     this.#worked = true;
     way.ready = true;
     this.onlink({ state: "open" });
+    if (this.#finished) this.finish(); // the hub was away when it was told
   }
 
   /** @param {HubMessage} m */
@@ -116,18 +121,22 @@ export class Whip {
     this.#pc = null;
     this.way.ready = false;
     if (this.#tries++ === 0) this.#lostAt = Date.now();
-    if (!this.#worked || this.#finished || why instanceof Refused || Date.now() - this.#lostAt > patience) {
-      this.#left = true;
-      if (!this.#worked) this.finish(); // another session takes its place
-      this.onfail(why instanceof Error ? why.message : "the connection is lost");
-      return;
-    }
-    this.onlink({ state: "waiting", why: why === null ? "goaway" : "lost" });
+    const hope = (this.#worked || why instanceof Busy) && !(why instanceof Refused);
+    if (!hope || Date.now() - this.#lostAt > patience) return this.#giveUp(why);
+    this.onlink(why instanceof Busy ? { state: "waiting", wait: "busy", why: why.message } : { state: "waiting", wait: why === null ? "goaway" : "lost" });
     this.#timer = window.setTimeout(() => {
       this.way = new Track();
       this.onway(this.way);
       this.#connect().catch((e) => this.#lost(e));
     }, wait);
+  }
+
+  /** @param {unknown} why */
+  #giveUp(why) {
+    this.#left = true;
+    if (this.#finished) return this.onlink({ state: "closed", why: "The connection was lost before the hub told the end. What was found is kept." });
+    if (!this.#worked) this.finish(); // another session takes its place
+    this.onfail(why instanceof Error ? why.message : "the connection is lost");
   }
 
   #say(/** @type {Record<string, unknown>} */ m) {

@@ -272,6 +272,29 @@ async function waitFor(what) {
   assert.fail("it does not happen");
 }
 
+for (const way of ["WebRTC", "the WebSocket"]) test(`a hub without room says so, and the camera begins as soon as there is some, over ${way}`, async (t) => {
+  const small = new Hub();
+  t.after(() => small.end());
+  await small.start("--max-sessions", "1", "--rtc-listen", "127.0.0.1:0");
+  const script = way === "WebRTC" ? undefined : () => delete window.RTCPeerConnection;
+  const camera = async () => {
+    const page = await visit(t, chrome, small.url, { permissions: ["camera"], script, allowed: [/503/] });
+    await page.getByRole("button", { name: "Camera", exact: true }).click();
+    return page;
+  };
+  const first = await camera();
+  const shows = (page) => page.waitForFunction(() => document.getElementById("stage").dataset.frame !== undefined);
+  await shows(first);
+  const [second, third] = [await camera(), await camera()];
+  await says(second, /^Not now: .*limit.*tries by itself/);
+  await says(third, /^Not now/);
+  await third.getByRole("button", { name: "Stop" }).click();
+  await third.locator("#drop").waitFor();
+  await first.getByRole("button", { name: "Stop" }).click();
+  await says(first, /Camera: done/);
+  await shows(second);
+});
+
 test("what cannot be looked at, and a camera that is denied, are explained", async (t) => {
   const page = await visit(t, chrome, hub.url);
   await page.setInputFiles("#file", media("text.txt"));
