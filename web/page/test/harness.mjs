@@ -28,7 +28,8 @@ export class Hub {
   async start(...flags) {
     const listen = this.url ? new URL(this.url).host : "127.0.0.1:0";
     const p = (this.#process = spawn(need("DETECTIONS_BINARY"),
-      ["serve", "--listen", listen, "--data", this.dir, "--providers", "cpu", "--drain-delay", "0s", ...flags],
+      ["serve", "--listen", listen, "--data", this.dir, "--providers", "cpu", "--drain-delay", "0s",
+        "--min-rate", "0.01", ...flags], // cameras of tests before still run, and the machine may be slow
       { stdio: ["ignore", "ignore", "pipe"], env: { ...process.env, DETECTIONS_ORT_LIBRARY: need("ORT_LIBRARY") } }));
     const seen = { serving: "", ready: false };
     await new Promise((done, fail) => {

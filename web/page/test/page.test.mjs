@@ -278,7 +278,7 @@ for (const way of ["WebRTC", "the WebSocket"]) test(`a hub without room says so,
   await small.start("--max-sessions", "1", "--rtc-listen", "127.0.0.1:0");
   const script = way === "WebRTC" ? undefined : () => delete window.RTCPeerConnection;
   const camera = async () => {
-    const page = await visit(t, chrome, small.url, { permissions: ["camera"], script, allowed: [/503/] });
+    const page = await visit(t, chrome, small.url, { permissions: ["camera"], script, allowed: [/503/, /ERR_CONNECTION_REFUSED/] });
     await page.getByRole("button", { name: "Camera", exact: true }).click();
     return page;
   };
