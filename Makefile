@@ -89,7 +89,7 @@ race: setup-test ## test under the race detector, long tests left out
 
 .PHONY: e2e
 e2e: build setup-test ## test the built program from outside
-	@$(step) e2e $(env) --test go test -count=1 -run E2E ./cmd/...
+	@$(step) e2e $(env) --test go test -count=1 -timeout 20m -run E2E ./cmd/...
 
 .PHONY: fidelity
 fidelity: setup-test ## show that every container, codec and cut gives the right pictures, times and boxes

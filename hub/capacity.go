@@ -3,12 +3,17 @@ package hub
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 
 	"detections/infer"
 	"detections/session/wire"
 )
+
+// held is how long the place of a camera that is away is kept. Who comes back later is
+// let in all the same, and live sessions may then get less than they should.
+const held = 30 * time.Second
 
 // spareLocked says why another session of the principal cannot be served as it should,
 // nil: it can. Running sessions do not suffer from one that is refused.
@@ -22,7 +27,7 @@ func (h *Hub) spareLocked(principal string, m wire.Start) error {
 		if e.Principal() == principal {
 			own++
 		}
-		if st.Mode == wire.Live && st.State != wire.Lingering { // who comes back is let in: it was promised
+		if st.Mode == wire.Live && (st.Left.IsZero() || time.Since(st.Left) < held) {
 			live++
 		}
 	}

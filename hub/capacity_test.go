@@ -26,7 +26,12 @@ func TestLiveSessionsBeyondTheCapacityAreRefused(t *testing.T) {
 		all = append(all, r.start(wire.Start{})) // a file can wait
 		away := all[0]
 		away.Feeder.Detach()
-		all = append(all, r.start(wire.Start{Mode: wire.Live})) // in place of whose camera is away
+		time.Sleep(29 * time.Second)
+		if _, err := r.Start(t.Context(), "you", wire.Start{Mode: wire.Live}); code(err) != wire.Overloaded {
+			t.Errorf("in place of one that may come back: %v", err)
+		}
+		time.Sleep(2 * time.Second)
+		all = append(all, r.start(wire.Start{Mode: wire.Live}), r.resume(away, 0)) // both are let in
 		if _, err := r.Start(t.Context(), "you", wire.Start{Mode: wire.Live}); code(err) != wire.Overloaded {
 			t.Errorf("the seventh live session: %v", err)
 		}

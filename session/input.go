@@ -31,7 +31,8 @@ type input struct {
 	closed     bool        // the session ended; final or not, no bytes are taken
 	incomplete *wire.Error // why the input ended before the media did
 	linger     *time.Timer
-	lingers    int // absences of a feeder so far
+	left       time.Time // when the feeder did
+	lingers    int       // absences of a feeder so far
 	pace       *time.Timer
 	marks      []mark
 	segments   []segment // that nobody decodes yet, in order
@@ -247,6 +248,7 @@ func (in *input) abandon(nth int, patience time.Duration) {
 func (in *input) waitForFeeder(patience time.Duration) {
 	in.lingers++
 	nth := in.lingers
+	in.left = time.Now()
 	in.linger = time.AfterFunc(patience, func() { in.abandon(nth, patience) })
 }
 

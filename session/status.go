@@ -17,6 +17,7 @@ type Status struct {
 	Mode       wire.Mode
 	Media      wire.Media
 	State      wire.StateName
+	Left       time.Time         // of lingering: since when nobody sends
 	AI         *wire.AI          // of waiting_for_engine: how far it is
 	Stream     *media.StreamInfo // nil: not recognised yet
 	Model      *infer.Model      // nil: no engine yet
@@ -36,6 +37,7 @@ func (s *Session) Status() Status {
 	in := s.input
 	in.mu.Lock()
 	total, lingering := s.cfg.Start.Media.Size, in.linger != nil
+	left := in.left
 	if in.final {
 		total = s.received()
 	}
@@ -51,7 +53,7 @@ func (s *Session) Status() Status {
 		st.Accounting = s.end.Accounting
 	}
 	if lingering && st.State != wire.Ended {
-		st.State = wire.Lingering
+		st.State, st.Left = wire.Lingering, left
 	}
 	if total > 0 {
 		st.Percent = min(100, 100*float64(s.reached.Input)/float64(total))

@@ -32,7 +32,7 @@ func (s *Server) whipTable() []route {
 // whip makes a handler of WHIP's routes that change something.
 func (s *Server) whip(h func(w http.ResponseWriter, r *http.Request) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		err := error(wire.Errorf(wire.Overloaded, "this hub takes no WebRTC: its media port could not be opened, or --rtc-listen is off"))
+		err := error(wire.Errorf(wire.NotOffered, "this hub takes no WebRTC: its media port could not be opened, or --rtc-listen is off"))
 		if s.cfg.RTC != nil {
 			err = h(w, r)
 		}

@@ -11,7 +11,7 @@ func TestWHIPWithoutAMediaPort(t *testing.T) {
 		t.Errorf("OPTIONS: %d %v", res.StatusCode, res.Header)
 	}
 	for _, c := range [][2]string{{"POST", "/v1/whip"}, {"PATCH", "/v1/whip/x"}, {"DELETE", "/v1/whip/x"}} {
-		if res := s.do(c[0], c[1], nil); res.StatusCode != 503 || res.Header.Get("Content-Type") != "application/problem+json" {
+		if res := s.do(c[0], c[1], nil); res.StatusCode != 501 || res.Header.Get("Content-Type") != "application/problem+json" {
 			t.Errorf("%s: %d", c[0], res.StatusCode)
 		}
 	}

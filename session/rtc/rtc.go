@@ -154,7 +154,7 @@ func (s *Server) ready(ctx context.Context) error {
 		return ctx.Err()
 	}
 	if s.failed != nil {
-		return wire.Errorf(wire.Overloaded, "this hub takes no WebRTC: another program has its media port; see --rtc-listen")
+		return wire.Errorf(wire.NotOffered, "this hub takes no WebRTC: another program has its media port; see --rtc-listen")
 	}
 	return nil
 }

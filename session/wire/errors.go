@@ -29,6 +29,7 @@ const (
 	Overloaded        Code = "overloaded"
 	StorageFull       Code = "storage_full"
 	EngineUnavailable Code = "engine_unavailable"
+	NotOffered        Code = "not_offered"
 	Draining          Code = "draining"
 	Internal          Code = "internal"
 )
@@ -67,6 +68,7 @@ var Errors = []ErrorInfo{
 	{Overloaded, 503, 4003, true, "There is no capacity for this now. Retry-After says when to try again."},
 	{StorageFull, 503, 4003, true, "The hub's disk or its quota is full. Nothing that was acknowledged is lost."},
 	{EngineUnavailable, 503, 4003, true, "No inference engine is ready."},
+	{NotOffered, 501, 0, false, "This hub does not do that: it was switched off, or could not be started."},
 	{Draining, 503, 1001, true, "The hub is shutting down. Come back: another instance or the next start takes over."},
 	{Internal, 500, 1011, true, "A fault in the hub. Its log has the details under the session's id."},
 }

@@ -51,6 +51,8 @@ export const now = {
   state: "",
   /** Of the connection, if it is not open. */
   link: "",
+  /** The hub will tell no more of the session. */
+  over: false,
   /** @type {End | null} */
   end: null,
 };
@@ -84,6 +86,7 @@ export function leave() {
   now.size = 0;
   now.state = "";
   now.link = "";
+  now.over = false;
   results.clear();
   panel.clear();
   line.reset();
@@ -120,6 +123,7 @@ export function attach(s) {
   s.onlink = (l) => {
     if (s !== now.session) return;
     now.link = l.state === "waiting" ? waits(l) : l.state === "connecting" ? "Connecting." : "";
+    now.over = l.state === "closed";
     if (l.state === "closed" && l.why) failed(l.code ?? "", l.why);
     showStatus();
   };
@@ -236,7 +240,7 @@ const words = /** @type {Record<string, string>} */ ({
 });
 
 export function showStatus() {
-  const running = now.session !== null && now.end === null;
+  const running = now.session !== null && now.end === null && !now.over;
   page.stop.hidden = !(running && now.session?.feeding);
   say(page.status, statusText());
   const badge = running ? (now.mode === "live" ? "Live" : now.mode === "watch" ? "Watching" : "Looking") : "";
@@ -252,6 +256,7 @@ function statusText() {
     const found = `${count(now.end.accounting.inferred, "frame")}, ${count(results.objects, "object")}`;
     return now.end.outcome === "done" ? `${now.name}: done. ${found}.` : now.end.outcome === "cancelled" ? `${now.name}: stopped. ${found}.` : `${now.name}: ended early. ${found}.`;
   }
+  if (now.over) return `${now.name}: ${count(results.total, "frame")} so far.`;
   if (now.link) return now.link;
   if (health.health?.draining) return restarting;
   if (now.state === "running") return `${now.name}: looking, ${count(results.total, "frame")} so far.`;

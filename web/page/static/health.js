@@ -11,8 +11,8 @@ export class HealthWatch {
   #bar = byId("banner-bar", HTMLProgressElement);
   #chip = byId("engine", HTMLElement);
   #timer = 0;
-  /** Ends a question that is under way: a later one's answer is newer. */
-  #asking = new AbortController();
+  /** Questions so far: only the last one's answer counts. */
+  #asked = 0;
   /** @type {Health | null} */
   health = null;
   /** @type {(h: Health) => void} */
@@ -27,17 +27,16 @@ export class HealthWatch {
 
   async #ask() {
     clearTimeout(this.#timer);
-    this.#asking.abort();
-    const { signal } = (this.#asking = new AbortController());
+    const nth = ++this.#asked;
     /** @type {Health | null} */
     let h = null;
     try {
-      const answer = await fetch("/health", { signal: AbortSignal.any([signal, AbortSignal.timeout(4000)]), cache: "no-store" });
+      const answer = await fetch("/health", { signal: AbortSignal.timeout(4000), cache: "no-store" });
       h = await answer.json();
     } catch {
       // Said below.
     }
-    if (signal.aborted) return;
+    if (nth !== this.#asked) return;
     this.health = h;
     this.#show(h);
     if (h) this.onchange(h);

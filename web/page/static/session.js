@@ -46,7 +46,8 @@ export class Session {
   #pumping = false;
   /** Of the events seen; the next connection goes on behind it. */
   #offset = 0;
-  #wanted = false; // a live source: no more bytes will come after finish
+  /** What the hub is still to be told, on the next connection if there is none now. @type {"" | "eof" | "cancel"} */
+  #last = "";
 
   id = "";
   token = "";
@@ -84,6 +85,11 @@ export class Session {
   open() {
     this.onlink({ state: "connecting" });
     this.#connect();
+  }
+
+  /** Whether there is a session. */
+  get began() {
+    return this.id !== "";
   }
 
   /** Gives the file whose bytes are sent. @param {ByteSource} source */
@@ -129,8 +135,7 @@ export class Session {
 
   /** Says that no more live media comes. */
   finish() {
-    this.#wanted = true;
-    if (this.connected) this.#socket?.send(JSON.stringify({ type: "eof" }));
+    this.#tell("eof");
   }
 
   /** Changes the running session. @param {Record<string, unknown>} change */
@@ -141,15 +146,26 @@ export class Session {
   }
 
   cancel() {
-    if (this.connected) this.#socket?.send(JSON.stringify({ type: "cancel" }));
+    this.#tell("cancel");
+  }
+
+  /** @param {"eof" | "cancel"} type */
+  #tell(type) {
+    this.#last = type;
+    if (this.connected) this.#socket?.send(JSON.stringify({ type }));
   }
 
   /** Closes the connection; the session goes on without it. */
   leave() {
     this.#left = true;
     clearTimeout(this.#timer);
-    this.#socket?.close(1000);
+    const s = this.#socket;
     this.#socket = null;
+    if (!s || this.began) return s?.close(1000);
+    s.onmessage = (e) => { // it was to start a session, and may have
+      if (JSON.parse(e.data).type === "started") s.send(JSON.stringify({ type: "cancel" }));
+      s.close(1000);
+    };
   }
 
   #first() {
@@ -212,7 +228,7 @@ export class Session {
     if ("offset" in m && m.type !== "progress" && m.type !== "started") this.#offset = m.offset;
     this.onmessage(m);
     if (m.type === "started" || m.type === "ack") this.#pump();
-    if (m.type === "started" && this.#wanted) this.finish();
+    if (m.type === "started" && this.#last) this.#tell(this.#last);
   }
 
   /** The error after which coming back is no use. @type {ErrorMessage | null} */
@@ -228,7 +244,7 @@ export class Session {
       return;
     }
     if (this.#final || (code >= 4500 && code < 5000)) {
-      this.onlink({ state: "closed", why: this.#final?.message ?? reason, code: this.#final?.code ?? String(code) });
+      this.onlink({ state: "closed", why: this.#final?.message || this.#busy || reason, code: this.#final?.code ?? String(code) });
       return;
     }
     const ms = this.#return ?? this.#retry * (0.75 + Math.random() / 2);

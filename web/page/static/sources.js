@@ -152,7 +152,7 @@ function overWebSocket(stream, codec) {
 
 /** Ends what is sent and keeps what was found. */
 export function stop() {
-  if (now.live && now.session && !now.session.id) return leave(); // it never began
+  if (now.session && !now.session.began) return leave();
   if (now.live && now.session) {
     if ("finish" in now.session) now.session.finish();
     now.live.close();

@@ -5,7 +5,7 @@
 // does not come out soon there are more, and these are far enough apart that their times
 // tell which it was.
 
-import { Pairing, gap } from "./pairing.js";
+import { Pairing } from "./pairing.js";
 
 let made = 0;
 /** @type {Map<number, Track>} */
@@ -27,15 +27,11 @@ function stamps() {
   return w;
 }
 
-/** @typedef {{at: number, done: (key: number | null) => void}} Waiting */
-
 export class Track {
   #canvas = document.createElement("canvas");
   #stream;
   #context;
   #number = ++made;
-  /** In the encoder. @type {Waiting[]} */
-  #waiting = [];
   #pairing = new Pairing();
   /** @type {CanvasCaptureMediaStreamTrack} */
   track;
@@ -64,8 +60,7 @@ export class Track {
   }
 
   free() {
-    const last = this.#waiting[this.#waiting.length - 1];
-    return this.ready && (!last || performance.now() - last.at > gap(this.#waiting.length));
+    return this.ready && this.#pairing.free(performance.now());
   }
 
   /** @param {HTMLCanvasElement} picture @returns {Promise<number | null>} */
@@ -75,20 +70,15 @@ export class Track {
       this.#canvas.height = picture.height;
     }
     this.#context?.drawImage(picture, 0, 0);
-    return new Promise((done) => {
-      this.#waiting.push({ at: performance.now(), done });
-      if (this.#waiting.length > 4) this.#waiting.shift()?.done(null);
-      if (this.track.requestFrame) this.track.requestFrame();
-      else /** @type {any} */ (this.#stream).requestFrame(); // Firefox has it there
-    });
+    const stamp = this.#pairing.enter(performance.now());
+    if (this.track.requestFrame) this.track.requestFrame();
+    else /** @type {any} */ (this.#stream).requestFrame(); // Firefox has it there
+    return stamp;
   }
 
   /** A picture left the encoder. @param {number} stamp */
   encoded(stamp) {
-    const at = this.#pairing.find(stamp / 90, this.#waiting.map((w) => w.at));
-    const found = this.#waiting[at];
-    if (!found) return;
-    for (const w of this.#waiting.splice(0, at + 1)) w.done(w === found ? stamp : null);
+    this.#pairing.leave(stamp);
   }
 
   /** @param {Result} r */
@@ -100,7 +90,7 @@ export class Track {
     this.ready = false;
     this.track.stop();
     open.delete(this.#number);
-    for (const w of this.#waiting.splice(0)) w.done(null);
+    this.#pairing.giveUp();
   }
 }
 

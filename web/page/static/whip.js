@@ -39,6 +39,11 @@ export class Whip {
   sent = 0;
   acked = 0;
 
+  /** Whether anything was sent. */
+  get began() {
+    return this.#worked;
+  }
+
   /** @type {(m: HubMessage) => void} */
   onmessage = () => {};
   /** @type {(l: Link) => void} */
@@ -81,16 +86,20 @@ export class Whip {
     connected.catch(() => {}); // waited for below, unless something fails before
     await pc.setLocalDescription();
     await gathered(pc);
+    if (this.#left) return;
     const url = new URL("/v1/whip", location.href);
     for (const [k, v] of Object.entries(this.id ? { session: this.id } : this.#query)) url.searchParams.set(k, v);
     const answer = await call(url, { method: "POST", headers: { "Content-Type": "application/sdp" }, body: pc.localDescription?.sdp ?? "" });
     if (answer.status !== 201) {
       const { code, detail: why = `WHIP: ${answer.status}` } = await answer.json().catch(() => ({}));
       if (code === "overloaded") throw new Busy(why);
-      throw answer.status < 500 && ![409, 429].includes(answer.status) ? new Refused(why) : new Error(why);
+      // Conflict: its old connection still has it; or it has ended, as it should.
+      const passes = answer.status >= 500 || answer.status === 429 || (answer.status === 409 && !this.#finished);
+      throw passes ? new Error(why) : new Refused(why);
     }
     this.#resource = answer.headers.get("Location") ?? "";
     this.id = answer.headers.get("Session") ?? this.id;
+    if (this.#left) return this.finish();
     await pc.setRemoteDescription({ type: "answer", sdp: faster(await answer.text()) });
     await connected;
     clearTimeout(this.#timer);

@@ -89,6 +89,16 @@ function turning() {
   navigator.mediaDevices.getUserMedia = async () => c.captureStream();
 }
 
+test("stopped while the hub is away, it ends when the hub is back", async (t) => {
+  const page = await visit(t, chrome, hub.url, { permissions: ["camera"], script: () => delete window.RTCPeerConnection, allowed: [/WebSocket connection to .* failed/, /ERR_CONNECTION_REFUSED/, /503/] });
+  await page.getByRole("button", { name: "Camera", exact: true }).click();
+  await page.waitForFunction(() => document.getElementById("stage").dataset.frame !== undefined);
+  await hub.stop();
+  await page.getByRole("button", { name: "Stop" }).click();
+  await hub.start("--rtc-listen", "127.0.0.1:0");
+  await says(page, /Camera: done/);
+});
+
 test("a camera that is turned goes on in the same session", async (t) => {
   const page = await visit(t, chrome, hub.url, { script: turning });
   await page.getByRole("button", { name: "Camera", exact: true }).click();

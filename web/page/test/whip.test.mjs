@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 
-import { Hub, browser, counterReader, says, sessionOf, visit } from "./harness.mjs";
+import { Hub, browser, counterReader, patience, says, sessionOf, visit } from "./harness.mjs";
 
 const hub = new Hub();
 let chrome;
@@ -50,7 +50,8 @@ for (const [encoder, ms] of Object.entries(encoders)) test(`every picture of the
   await tap(page, ms);
   await page.locator("#boxes").uncheck();
   await page.getByRole("button", { name: "Camera", exact: true }).click();
-  await page.waitForFunction((n) => window.samples.length >= n, Number(process.env.SAMPLES ?? 25), { timeout: 600_000 });
+  const wanted = Number(process.env.SAMPLES ?? 25);
+  await page.waitForFunction((n) => window.samples.length >= n, wanted, { timeout: patience + 1000 * wanted });
   await page.locator("#boxes").check();
   const id = await sessionOf(page);
   await page.getByRole("button", { name: "Stop" }).click();
@@ -73,6 +74,15 @@ test("where the media port is not reached, the camera goes over the WebSocket", 
   await page.waitForFunction(() => document.getElementById("stage").dataset.frame !== undefined);
   const info = await (await fetch(`${hub.url}/v1/sessions/${await sessionOf(page)}`)).json();
   assert.equal(info.media.container, "ivf");
+});
+
+test("so it does with a hub that takes no WebRTC", async (t) => {
+  const without = new Hub();
+  t.after(() => without.end());
+  await without.start("--rtc-listen", "off");
+  const page = await visit(t, chrome, without.url, { permissions: ["camera"], allowed: [/willReadFrequently/, /501/, /ERR_/] });
+  await page.getByRole("button", { name: "Camera", exact: true }).click();
+  await page.waitForFunction(() => document.getElementById("stage").dataset.frame !== undefined);
 });
 
 test("so it does where the hub answers, but its media port is behind a wall", async (t) => {
@@ -144,4 +154,8 @@ test("the hub is restarted while the camera runs: the same session goes on as an
   await page.waitForFunction((n) => Number(document.getElementById("stage").dataset.frame) >= n, before + 5);
   assert.equal(await sessionOf(page), id);
   assert.ok((await hub.events(id)).some((e) => e.type === "segment"));
+  await hub.stop();
+  await page.getByRole("button", { name: "Stop" }).click();
+  await hub.start("--rtc-listen", "127.0.0.1:0");
+  await says(page, /Camera: done/);
 });
