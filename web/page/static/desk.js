@@ -123,12 +123,21 @@ export function attach(s) {
   s.onlink = (l) => {
     if (s !== now.session) return;
     now.link = l.state === "waiting" ? waits(l) : l.state === "connecting" ? "Connecting." : "";
-    now.over = l.state === "closed";
+    if (l.state === "closed") over();
     if (l.state === "closed" && l.why) failed(l.code ?? "", l.why);
     showStatus();
   };
   if (s instanceof Session) s.onbytes = () => showUpload();
   s.open();
+}
+
+/** The hub will tell no more: nothing is sent to it any more. */
+function over() {
+  now.over = true;
+  now.wantsFile = false;
+  now.live?.close();
+  now.live = null;
+  showUpload();
 }
 
 const restarting = "The hub is restarting; the session goes on by itself.";
@@ -221,6 +230,7 @@ function result(r) {
 /** @param {End} e */
 function ended(e) {
   now.end = e;
+  now.wantsFile = false;
   meters.accounting = e.accounting;
   now.player?.complete();
   if (now.live) {
@@ -264,7 +274,7 @@ function statusText() {
 }
 
 export function showUpload() {
-  const shows = now.mode === "file" && now.size > 0 && now.end === null && now.session !== null && now.session.acked < now.size;
+  const shows = now.mode === "file" && now.size > 0 && now.end === null && !now.over && now.session !== null && now.session.acked < now.size;
   page.upload.hidden = !shows;
   if (!shows || !now.session) return;
   page.upload.value = (100 * now.session.acked) / now.size;

@@ -19,6 +19,9 @@ export class Pairing {
   #guesses = [];
   /** The newest time stamp, in ms. */
   #last = Number.NaN;
+  #apart = apart;
+  /** Whether the clock explained a time stamp since pictures were given up. */
+  #right = false;
 
   /**
    * Whether another picture may go in. While the clock is not known no two distances
@@ -28,11 +31,11 @@ export class Pairing {
   free(now) {
     const [first, last] = [this.#waiting[0], this.#waiting[this.#waiting.length - 1]];
     if (!first || !last) return true;
-    if (now - first.at > longest) {
-      this.giveUp();
-      return true;
-    }
-    return now - last.at > apart * (Number.isNaN(this.#clock) ? 3 ** (this.#waiting.length - 1) : 1);
+    const known = !Number.isNaN(this.#clock);
+    const room = now - last.at > (known ? apart : this.#apart * 3 ** (this.#waiting.length - 1));
+    if (now - first.at < longest || now - last.at < apart) return room;
+    this.giveUp();
+    return true;
   }
 
   /**
@@ -55,6 +58,7 @@ export class Pairing {
     const found = this.#waiting[at];
     if (!found) return;
     this.#clock = turn(ms - found.at);
+    this.#right = true;
     for (const w of this.#waiting.splice(0, at + 1)) w.done(w === found ? stamp : null);
   }
 
@@ -62,6 +66,11 @@ export class Pairing {
   giveUp() {
     for (const w of this.#waiting.splice(0)) w.done(null);
     this.#guesses = [];
+    if (!this.#right) {
+      this.#clock = Number.NaN;
+      this.#apart = this.#apart === apart ? 1.6 * apart : apart; // pictures that come out yet do not look like those after them
+    }
+    this.#right = false;
   }
 
   /** The only clock on which this time stamp and one before agree. @param {number[]} clocks one for each picture that it could be of */

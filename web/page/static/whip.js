@@ -15,6 +15,9 @@ const patience = 10 * 60_000; // ms: as long as the hub keeps a session without 
 /** The hub has answered, and another try would be answered the same. */
 class Refused extends Error {}
 
+/** The hub has answered that the session has ended. */
+class Over extends Refused {}
+
 /** The hub has answered that it has no room now. */
 class Busy extends Error {}
 
@@ -93,8 +96,8 @@ export class Whip {
     if (answer.status !== 201) {
       const { code, detail: why = `WHIP: ${answer.status}` } = await answer.json().catch(() => ({}));
       if (code === "overloaded") throw new Busy(why);
-      // Conflict: its old connection still has it; or it has ended, as it should.
-      const passes = answer.status >= 500 || answer.status === 429 || (answer.status === 409 && !this.#finished);
+      if (answer.status === 409) throw new Over(why);
+      const passes = code !== "not_offered" && (answer.status >= 500 || answer.status === 429);
       throw passes ? new Error(why) : new Refused(why);
     }
     this.#resource = answer.headers.get("Location") ?? "";
@@ -143,7 +146,7 @@ export class Whip {
   /** @param {unknown} why */
   #giveUp(why) {
     this.#left = true;
-    if (this.#finished) return this.onlink({ state: "closed", why: "The connection was lost before the hub told the end. What was found is kept." });
+    if (this.#finished || why instanceof Over) return this.onlink({ state: "closed", why: "The connection was lost before the hub told the end. What was found is kept." });
     if (!this.#worked) this.finish(); // another session takes its place
     this.onfail(why instanceof Error ? why.message : "the connection is lost");
   }

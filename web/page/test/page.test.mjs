@@ -295,6 +295,27 @@ for (const way of ["WebRTC", "the WebSocket"]) test(`a hub without room says so,
   assert.equal(info.media.container, way === "WebRTC" ? "units" : "ivf");
 });
 
+test("a limit of the client is named, and its camera is off again", async (t) => {
+  const small = new Hub();
+  t.after(() => small.end());
+  await small.start("--max-per-client", "1", "--rtc-listen", "127.0.0.1:0");
+  const script = () => {
+    const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+    navigator.mediaDevices.getUserMedia = async (o) => (window.captured = await ask(o));
+  };
+  const camera = async () => {
+    const page = await visit(t, chrome, small.url, { permissions: ["camera"], script, allowed: [/429/, /ERR_/] });
+    await page.getByRole("button", { name: "Camera", exact: true }).click();
+    return page;
+  };
+  const first = await camera();
+  await first.waitForFunction(() => document.getElementById("stage").dataset.frame !== undefined);
+  const second = await camera();
+  await second.locator("#problem").filter({ hasText: /limit for one client/ }).waitFor();
+  assert.equal(await second.evaluate(() => window.captured.getVideoTracks()[0].readyState), "ended");
+  assert.equal(await second.getByRole("button", { name: "Stop" }).isVisible(), false);
+});
+
 test("what cannot be looked at, and a camera that is denied, are explained", async (t) => {
   const page = await visit(t, chrome, hub.url);
   await page.setInputFiles("#file", media("text.txt"));

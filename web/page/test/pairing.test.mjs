@@ -60,10 +60,19 @@ test("later, too, one that takes long and one that never comes out are told apar
 
 test("after a standstill it goes on at once, without those that nobody waits for any more", async () => {
   await holds({ encode: (p) => (p >= 100 && p < 104 ? 3000 : 20), seconds: 20 }, 300, 350);
+  for (const frame of [16, 33]) for (const ms of [5050, 6000]) await holds({ encode: (p) => (p === 100 ? ms : 20), frame, seconds: 20 }, 300, 300);
 });
 
 test("an encoder that is up to four seconds late is never mistaken", async () => {
-  for (const frame of [33, 40, 100, 200]) for (const ms of [1000, 2600, 4000]) assert.deepEqual((await film({ encode: () => ms, frame, seconds: 60 })).wrong, [], `${ms} ms, every ${frame} ms`);
+  for (const frame of [33, 40, 100, 200]) for (const ms of [1000, 2600, 4000]) await holds({ encode: () => ms, frame, seconds: 60 }, 400, 100);
+});
+
+test("a clock that steps is learned again", async () => {
+  await holds({ encode: () => 20, late: (p) => (p < 100 ? 0 : 120), seconds: 40 }, 300, 700);
+});
+
+test("a first picture that takes six seconds does not stop it for good", async () => {
+  await holds({ encode: (p) => (p === 0 ? 6000 : 20), seconds: 40 }, 9000, 700);
 });
 
 test("a picture that comes out once more is not another", async () => {
