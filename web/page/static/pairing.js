@@ -19,6 +19,7 @@ export class Pairing {
   #guesses = [];
   /** The newest time stamp, in ms. */
   #last = Number.NaN;
+  /** The first distance while the clock is not known. */
   #apart = apart;
   /** Whether the clock explained a time stamp since pictures were given up. */
   #right = false;
@@ -31,11 +32,12 @@ export class Pairing {
   free(now) {
     const [first, last] = [this.#waiting[0], this.#waiting[this.#waiting.length - 1]];
     if (!first || !last) return true;
-    const known = !Number.isNaN(this.#clock);
-    const room = now - last.at > (known ? apart : this.#apart * 3 ** (this.#waiting.length - 1));
-    if (now - first.at < longest || now - last.at < apart) return room;
-    this.giveUp();
-    return true;
+    const gap = now - last.at;
+    if (gap > apart && now - first.at > longest) {
+      this.giveUp();
+      return true;
+    }
+    return gap > (Number.isNaN(this.#clock) ? this.#apart * 3 ** (this.#waiting.length - 1) : apart);
   }
 
   /**

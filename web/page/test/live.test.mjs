@@ -99,6 +99,30 @@ test("stopped while the hub is away, it ends when the hub is back", async (t) =>
   await says(page, /Camera: done/);
 });
 
+test("stopped while it is being started, it leaves no session behind", async (t) => {
+  const page = await visit(t, chrome, hub.url, { permissions: ["camera"], script: () => delete window.RTCPeerConnection });
+  let tell;
+  const started = new Promise((done) => (tell = done));
+  let go;
+  const stopped = new Promise((done) => (go = done));
+  await page.routeWebSocket(/v1\/session/, (ws) => {
+    ws.connectToServer().onMessage(async (m) => {
+      tell(JSON.parse(m).session);
+      await stopped;
+      ws.send(m);
+    });
+  });
+  await page.reload(); // what is routed is said before a page begins
+  await page.getByRole("button", { name: "Camera", exact: true }).click();
+  const id = await started;
+  await page.getByRole("button", { name: "Stop" }).click();
+  go();
+  await page.locator("#drop").waitFor();
+  const state = async () => (await (await fetch(`${hub.url}/v1/sessions/${id}`)).json()).state;
+  while ((await state()) !== "ended") await page.waitForTimeout(10);
+  assert.equal((await hub.events(id)).at(-1).outcome, "cancelled");
+});
+
 test("a camera that is turned goes on in the same session", async (t) => {
   const page = await visit(t, chrome, hub.url, { script: turning });
   await page.getByRole("button", { name: "Camera", exact: true }).click();

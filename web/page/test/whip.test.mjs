@@ -159,3 +159,30 @@ test("the hub is restarted while the camera runs: the same session goes on as an
   await hub.start("--rtc-listen", "127.0.0.1:0");
   await says(page, /Camera: done/);
 });
+
+test("a session that ended while the hub was away is over, and the camera off", async (t) => {
+  const page = await visit(t, chrome, hub.url, { permissions: ["camera"], allowed: [/ERR_CONNECTION_REFUSED/, /503/, /409/] });
+  await page.getByRole("button", { name: "Camera", exact: true }).click();
+  await page.waitForFunction(() => document.getElementById("stage").dataset.frame !== undefined);
+  const id = await sessionOf(page);
+  const cancelled = () => fetch(`${hub.url}/v1/sessions/${id}/cancel`, { method: "POST" });
+  await page.route("**/v1/whip?session=*", async (r) => (await cancelled(), r.continue()));
+  await hub.stop();
+  await hub.start("--rtc-listen", "127.0.0.1:0");
+  await page.locator("#problem").filter({ hasText: /What was found is kept/ }).waitFor();
+  await says(page, /Camera: \d+ frames? so far/);
+  assert.equal(await page.getByRole("button", { name: "Stop" }).isVisible(), false);
+});
+
+test("a hub that comes back without WebRTC gets the camera over the WebSocket", async (t) => {
+  const page = await visit(t, chrome, hub.url, { permissions: ["camera"], allowed: [/ERR_CONNECTION_REFUSED/, /50[13]/] });
+  await page.getByRole("button", { name: "Camera", exact: true }).click();
+  await page.waitForFunction(() => document.getElementById("stage").dataset.frame !== undefined);
+  const id = await sessionOf(page);
+  await hub.stop();
+  await hub.start("--rtc-listen", "off");
+  await page.waitForFunction((i) => !document.getElementById("json").getAttribute("href").includes(i), id);
+  await page.waitForFunction(() => document.getElementById("stage").dataset.frame !== undefined);
+  const info = await (await fetch(`${hub.url}/v1/sessions/${await sessionOf(page)}`)).json();
+  assert.equal(info.media.container, "ivf");
+});
