@@ -161,7 +161,12 @@ export class Session {
     clearTimeout(this.#timer);
     const s = this.#socket;
     this.#socket = null;
-    if (!s || this.began || s.readyState === WebSocket.CONNECTING) return s?.close(1000);
+    if (!s) return;
+    if (s.readyState === WebSocket.CONNECTING) { // closed now, browsers would complain
+      s.onopen = () => s.close(1000);
+      return;
+    }
+    if (this.began) return s.close(1000);
     s.onmessage = (e) => { // it was to start a session, and may have
       if (JSON.parse(e.data).type === "started") s.send(JSON.stringify({ type: "cancel" }));
       s.close(1000);

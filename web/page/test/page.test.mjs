@@ -295,6 +295,24 @@ for (const way of ["WebRTC", "the WebSocket"]) test(`a hub without room says so,
   assert.equal(info.media.container, way === "WebRTC" ? "units" : "ivf");
 });
 
+test("stopped while it connects, it goes back to the start, and nothing complains", async (t) => {
+  const script = () => {
+    delete window.RTCPeerConnection;
+    window.WebSocket = class extends WebSocket {
+      constructor(...how) {
+        super(...how);
+        window.closes = new Promise((done) => this.addEventListener("close", (e) => done(e.code)));
+        queueMicrotask(() => document.getElementById("stop").click());
+      }
+    };
+  };
+  const page = await visit(t, chrome, hub.url, { permissions: ["camera"], script });
+  await page.getByRole("button", { name: "Camera", exact: true }).click();
+  await page.locator("#drop").waitFor({ state: "visible" });
+  await page.waitForFunction(() => window.closes);
+  assert.equal(await page.evaluate(() => window.closes), 1000);
+});
+
 test("a limit of the client is named, and its camera is off again", async (t) => {
   const small = new Hub();
   t.after(() => small.end());
