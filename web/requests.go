@@ -17,7 +17,7 @@ type requests struct {
 func newRequests() requests {
 	return requests{
 		count: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "detections_requests_total", Help: "Answered HTTP requests by door (method and path) and class of status; a WebSocket counts as 1xx when it was opened.",
+			Name: "detections_requests_total", Help: "Answered HTTP requests by door (method and path) and class of status; a WebSocket counts as 1xx when it was opened, 501 (not offered here) as 4xx.",
 		}, []string{"door", "status"}),
 		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "detections_request_seconds", Help: "Time until the answer of a request began, by door.",
@@ -45,13 +45,22 @@ func (q requests) watch(mux *http.ServeMux) http.Handler {
 			if status == 0 {
 				status = http.StatusOK // nothing was said: net/http says it
 			}
-			q.count.WithLabelValues(door, strconv.Itoa(status/100)+"xx").Inc()
+			q.count.WithLabelValues(door, class(status)).Inc()
 			if a.took > 0 {
 				q.took.WithLabelValues(door).Observe(a.took.Seconds())
 			}
 		}()
 		mux.ServeHTTP(a, r)
 	})
+}
+
+// class is 1xx to 5xx. What this hub does not offer is no fault of it, and rolls no
+// deployment back: only the client can do something about it.
+func class(status int) string {
+	if status == http.StatusNotImplemented {
+		status = http.StatusBadRequest
+	}
+	return strconv.Itoa(status/100) + "xx"
 }
 
 // answer remembers the status of an answer, and when it began.

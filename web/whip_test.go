@@ -1,6 +1,10 @@
 package web_test
 
-import "testing"
+import (
+	"io"
+	"strings"
+	"testing"
+)
 
 // A hub without a media port says so; that the endpoint is there can be asked by anyone.
 func TestWHIPWithoutAMediaPort(t *testing.T) {
@@ -17,5 +21,11 @@ func TestWHIPWithoutAMediaPort(t *testing.T) {
 	}
 	if res := s.do("GET", "/v1/whip", nil); res.StatusCode != 405 || res.Header.Get("Allow") != "POST, OPTIONS" {
 		t.Errorf("GET: %d, allowed %q", res.StatusCode, res.Header.Get("Allow"))
+	}
+	metrics, err := io.ReadAll(s.do("GET", "/metrics", nil).Body)
+	for _, m := range []string{`{door="POST /v1/whip",status="4xx"} 1`, `{door="POST /v1/whip",status="5xx"} 0`} {
+		if !strings.Contains(string(metrics), "detections_requests_total"+m+"\n") {
+			t.Errorf("what is not offered is no failure of the hub: no %s (%v)", m, err)
+		}
 	}
 }

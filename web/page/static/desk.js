@@ -49,8 +49,8 @@ export const now = {
   wantsFile: false,
   /** What the hub last said it is doing. */
   state: "",
-  /** Of the connection, if it is not open. */
-  link: "",
+  /** Of the connection, if it is not open: what stands on the picture, and below it. */
+  link: { badge: "", text: "" },
   /** The hub will tell no more of the session. */
   over: false,
   /** @type {End | null} */
@@ -85,7 +85,7 @@ export function leave() {
   now.wantsFile = false;
   now.size = 0;
   now.state = "";
-  now.link = "";
+  now.link = open;
   now.over = false;
   results.clear();
   panel.clear();
@@ -122,7 +122,7 @@ export function attach(s) {
   };
   s.onlink = (l) => {
     if (s !== now.session) return;
-    now.link = l.state === "waiting" ? waits(l) : l.state === "connecting" ? "Connecting." : "";
+    now.link = waits(l);
     if (l.state === "closed") over();
     if (l.state === "closed" && l.why) failed(l.code ?? "", l.why);
     showStatus();
@@ -142,15 +142,19 @@ function over() {
 
 const restarting = "The hub is restarting; the session goes on by itself.";
 
+const open = { badge: "", text: "" };
+
 /** @param {import("./session.js").Link} l */
 function waits(l) {
+  if (l.state === "connecting") return { badge: "Connecting", text: "Connecting." };
+  if (l.state !== "waiting") return open;
   switch (l.wait) {
     case "goaway":
-      return restarting;
+      return { badge: "Reconnecting", text: restarting };
     case "busy":
-      return `Not now: ${l.why}. This page tries by itself.`;
+      return { badge: "Waiting", text: `Not now: ${l.why}. This page tries by itself.` };
     default:
-      return "The connection is lost; trying again.";
+      return { badge: "Reconnecting", text: "The connection is lost; trying again." };
   }
 }
 
@@ -255,8 +259,8 @@ export function showStatus() {
   say(page.status, statusText());
   const badge = running ? (now.mode === "live" ? "Live" : now.mode === "watch" ? "Watching" : "Looking") : "";
   page.badge.hidden = badge === "" || now.mode === "picture";
-  page.badge.dataset.kind = now.mode;
-  say(page.badge, now.link ? "Reconnecting" : badge);
+  page.badge.dataset.kind = now.link.badge ? "away" : now.mode;
+  say(page.badge, now.link.badge || badge);
 }
 
 function statusText() {
@@ -267,7 +271,7 @@ function statusText() {
     return now.end.outcome === "done" ? `${now.name}: done. ${found}.` : now.end.outcome === "cancelled" ? `${now.name}: stopped. ${found}.` : `${now.name}: ended early. ${found}.`;
   }
   if (now.over) return `${now.name}: ${count(results.total, "frame")} so far.`;
-  if (now.link) return now.link;
+  if (now.link.text) return now.link.text;
   if (health.health?.draining) return restarting;
   if (now.state === "running") return `${now.name}: looking, ${count(results.total, "frame")} so far.`;
   return `${now.name}: ${(words[now.state] ?? "Connecting.").toLowerCase()}`;

@@ -256,6 +256,7 @@ test("the hub is restarted in the middle: the page goes on by itself", async (t)
   await says(page, /looking|waiting for more/);
   await hub.stop();
   await says(page, /restarting|trying again/);
+  await page.locator("#badge", { hasText: "Reconnecting" }).waitFor();
   await hub.start();
   hold.release();
   await says(page, /done\. 20 frames/);
@@ -285,6 +286,7 @@ for (const way of ["WebRTC", "the WebSocket"]) test(`a hub without room says so,
   await shows(first);
   const [second, third] = [await camera(), await camera()];
   await says(second, /^Not now: .*limit.*tries by itself/);
+  await second.locator("#badge", { hasText: "Waiting" }).waitFor();
   await says(third, /^Not now/);
   await third.getByRole("button", { name: "Stop" }).click();
   await third.locator("#drop").waitFor();
