@@ -24,6 +24,7 @@ const backlog = 1 << 20; // bytes that may wait in the browser
 const pictureHead = 48; // bytes that a live picture counts more
 const firstRetry = 250;
 const lastRetry = 5000;
+const silence = 10_000; // ms without a word from the hub, after which it is asked; after two, the connection is lost
 
 export class Session {
   /** Static after construction. */
@@ -41,6 +42,8 @@ export class Session {
   /** What a hub says that cannot take it now. */
   #busy = "";
   #timer = 0;
+  /** Of the connection: whether the hub said anything since it was last looked at, and was asked to. */
+  #watch = { timer: 0, heard: false, asked: false };
   #left = false; // by leave
   #eof = false; // sent on this connection
   #pumping = false;
@@ -159,6 +162,7 @@ export class Session {
   leave() {
     this.#left = true;
     clearTimeout(this.#timer);
+    clearInterval(this.#watch.timer);
     const s = this.#socket;
     this.#socket = null;
     if (!s) return;
@@ -191,13 +195,33 @@ export class Session {
     const s = new WebSocket(url, protocols());
     s.binaryType = "arraybuffer";
     this.#socket = s;
+    this.#watch = { timer: window.setInterval(() => this.#listen(s), silence), heard: false, asked: false };
     s.onopen = () => s.send(JSON.stringify(first));
     s.onmessage = (e) => {
-      if (s === this.#socket) this.#take(JSON.parse(e.data));
+      if (s !== this.#socket) return;
+      this.#watch.heard = true;
+      this.#take(JSON.parse(e.data));
     };
     s.onclose = (e) => {
       if (s === this.#socket) this.#closed(e.code, e.reason);
     };
+  }
+
+  /**
+   * A path that has gone (another network, a sleeping router) closes nothing: whoever
+   * does not even answer is not there.
+   * @param {WebSocket} s
+   */
+  #listen(s) {
+    const w = this.#watch;
+    if (!w.heard && w.asked) {
+      this.#closed(1006, "");
+      s.close();
+      return;
+    }
+    w.asked = !w.heard;
+    w.heard = false;
+    if (w.asked && s.readyState === WebSocket.OPEN) s.send(JSON.stringify({ type: "ping", t: 0 }));
   }
 
   /** @param {HubMessage} m */
@@ -241,6 +265,7 @@ export class Session {
 
   /** @param {number} code @param {string} reason */
   #closed(code, reason) {
+    clearInterval(this.#watch.timer);
     this.#socket = null;
     this.epoch = "";
     if (this.#left) return;

@@ -6,7 +6,7 @@ import { Track } from "./track.js";
 
 /** @typedef {import("./session.js").Link} Link */
 
-const handshake = 8000; // ms
+const handshake = 8000; // ms, from the first question until media can flow
 const startBitrate = 2000; // kbit/s: a browser's own guess makes the first seconds tiny
 const mostBitrate = 4_000_000;
 const longestWait = 5000; // ms, between two tries
@@ -34,6 +34,7 @@ export class Whip {
   #tries = 0;
   #lostAt = 0;
   #timer = 0;
+  #attempt = 0; // counts what was begun or given up
   /** @type {Track} */
   way;
   id = "";
@@ -64,12 +65,27 @@ export class Whip {
 
   open() {
     this.onlink({ state: "connecting" });
-    this.#connect().catch((e) => this.#lost(e));
+    this.#try();
   }
 
-  async #connect() {
+  #try() {
+    let awaited = "the hub does not answer";
+    const late = new Promise((_, fail) => {
+      this.#timer = window.setTimeout(() => fail(new Error(awaited)), handshake);
+    });
+    const answered = () => (awaited = "the media port of the hub is not reached");
+    const attempt = ++this.#attempt;
+    const stale = () => this.#left || attempt !== this.#attempt;
+    Promise.race([this.#connect(stale, answered), late]).catch((e) => stale() || this.#lost(e));
+  }
+
+  /**
+   * @param {() => boolean} stale whether what comes now is of no use any more
+   * @param {() => void} answered
+   */
+  async #connect(stale, answered) {
     const iceServers = await helpers();
-    if (this.#left) return;
+    if (stale()) return;
     const pc = (this.#pc = new RTCPeerConnection({ iceServers }));
     const way = this.way;
     const channel = (this.#channel = pc.createDataChannel("detections.v1"));
@@ -79,7 +95,6 @@ export class Whip {
     const { sender } = pc.addTransceiver(way.track, { direction: "sendonly", sendEncodings: [{ maxBitrate: mostBitrate }] });
     way.follow(sender);
     const connected = new Promise((done, fail) => {
-      this.#timer = window.setTimeout(() => fail(new Error("the media port of the hub is not reached")), handshake);
       pc.onconnectionstatechange = () => {
         if (pc !== this.#pc) return;
         if (pc.connectionState === "connected") done(null);
@@ -89,7 +104,7 @@ export class Whip {
     connected.catch(() => {}); // waited for below, unless something fails before
     await pc.setLocalDescription();
     await gathered(pc);
-    if (this.#left) return;
+    if (stale()) return;
     const url = new URL("/v1/whip", location.href);
     for (const [k, v] of Object.entries(this.id ? { session: this.id } : this.#query)) url.searchParams.set(k, v);
     const answer = await call(url, { method: "POST", headers: { "Content-Type": "application/sdp" }, body: pc.localDescription?.sdp ?? "" });
@@ -100,11 +115,14 @@ export class Whip {
       const passes = code !== "not_offered" && (answer.status >= 500 || answer.status === 429);
       throw passes ? new Error(why) : new Refused(why);
     }
+    if (stale() && !this.#left) return;
     this.#resource = answer.headers.get("Location") ?? "";
     this.id = answer.headers.get("Session") ?? this.id;
     if (this.#left) return this.finish();
+    answered();
     await pc.setRemoteDescription({ type: "answer", sdp: faster(await answer.text()) });
     await connected;
+    if (stale()) return;
     clearTimeout(this.#timer);
     this.#tries = 0;
     this.#worked = true;
@@ -129,6 +147,7 @@ export class Whip {
   #lost(why, wait = Math.min(250 * 2 ** this.#tries, longestWait)) {
     clearTimeout(this.#timer);
     if (this.#left || this.ended) return;
+    this.#attempt++;
     this.#pc?.close();
     this.#pc = null;
     this.way.ready = false;
@@ -139,7 +158,7 @@ export class Whip {
     this.#timer = window.setTimeout(() => {
       this.way = new Track();
       this.onway(this.way);
-      this.#connect().catch((e) => this.#lost(e));
+      this.#try();
     }, wait);
   }
 

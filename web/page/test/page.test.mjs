@@ -271,6 +271,33 @@ async function waitFor(what) {
   assert.fail("it does not happen");
 }
 
+test("a connection on which the hub is not heard any more is given up, and the session goes on", async (t) => {
+  const page = await visit(t, chrome, hub.url);
+  await page.clock.install();
+  const asked = [];
+  let connections = 0;
+  await page.routeWebSocket(/v1\/session/, (ws) => {
+    const server = ws.connectToServer();
+    if (++connections > 1) return;
+    ws.onMessage((m) => {
+      if (typeof m === "string") asked.push(JSON.parse(m).type);
+      server.send(m);
+    });
+    server.onMessage((m) => JSON.parse(m).type === "started" && ws.send(m));
+  });
+  await page.reload();
+  await page.locator("#sample").selectOption("2");
+  await page.setInputFiles("#file", media("counter.mp4"));
+  const id = await sessionOf(page);
+  await page.clock.fastForward(10_000); // it was heard
+  await page.clock.fastForward(10_000);
+  await page.clock.fastForward(10_000);
+  await says(page, /done\. 20 frames/);
+  assert.equal(await sessionOf(page), id);
+  assert.equal(connections, 2);
+  assert.ok(asked.includes("ping"), `${asked}`);
+});
+
 for (const way of ["WebRTC", "the WebSocket"]) test(`a hub without room says so, and the camera begins as soon as there is some, over ${way}`, async (t) => {
   const small = new Hub();
   t.after(() => small.end());

@@ -88,7 +88,7 @@ test("so it does with a hub that takes no WebRTC", async (t) => {
 test("so it does where the hub answers, but its media port is behind a wall", async (t) => {
   const page = await visit(t, chrome, hub.url, { permissions: ["camera"] });
   await page.clock.install();
-  const [answered, deleted] = [page.waitForResponse(/v1\/whip/), page.waitForRequest((r) => r.method() === "DELETE")];
+  const [answered, deleted] = [page.waitForResponse(/v1\/whip\?/), page.waitForRequest((r) => r.method() === "DELETE")];
   await page.route("**/v1/whip?*", async (r) => {
     const without = (sdp) => sdp.replaceAll(/^a=candidate:.*\r\n/gm, ""); // nobody knows where the other is
     const response = await r.fetch({ postData: without(r.request().postData()) });
@@ -100,6 +100,26 @@ test("so it does where the hub answers, but its media port is behind a wall", as
   await deleted;
   await page.waitForFunction(() => document.getElementById("stage").dataset.frame !== undefined);
   assert.notEqual(await sessionOf(page), first);
+});
+
+test("so it does where the hub takes the question and never answers; what it answers later is ended", async (t) => {
+  const page = await visit(t, chrome, hub.url, { permissions: ["camera"] });
+  await page.clock.install();
+  let answer, asked;
+  const asks = new Promise((done) => (asked = done));
+  await page.route("**/v1/whip?*", async (r) => {
+    answer = () => r.continue();
+    asked();
+  });
+  await page.getByRole("button", { name: "Camera", exact: true }).click();
+  await asks;
+  await page.clock.fastForward(10_000);
+  await page.waitForFunction(() => document.getElementById("stage").dataset.frame !== undefined);
+  const info = await (await fetch(`${hub.url}/v1/sessions/${await sessionOf(page)}`)).json();
+  assert.equal(info.media.container, "ivf");
+  const deleted = page.waitForRequest((r) => r.method() === "DELETE");
+  await answer();
+  await deleted;
 });
 
 test("the camera goes by the servers that the hub tells of", async (t) => {
@@ -166,7 +186,7 @@ test("a session that ended while the hub was away is over, and the camera off", 
   await page.waitForFunction(() => document.getElementById("stage").dataset.frame !== undefined);
   const id = await sessionOf(page);
   const cancelled = () => fetch(`${hub.url}/v1/sessions/${id}/cancel`, { method: "POST" });
-  await page.route("**/v1/whip?session=*", async (r) => (await cancelled(), r.continue()));
+  await page.route("**/v1/whip?session=*", async (r) => (await cancelled().catch(() => {}), r.continue())); // the hub is away at first
   await hub.stop();
   await hub.start("--rtc-listen", "127.0.0.1:0");
   await page.locator("#problem").filter({ hasText: /What was found is kept/ }).waitFor();
