@@ -92,6 +92,9 @@ export function browser(...more) {
   });
 }
 
+/** What browsers say of a hub that ends, is away or has no room. */
+export const away = [/ERR_/, /503/, /WebSocket connection to .* failed/];
+
 /**
  * A page that may only do what is allowed: at the test's end nothing was reported,
  * complained about, or asked of another host.

@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { after, before, test } from "node:test";
 
-import { Hub, browser, counterReader, says, sessionOf, visit } from "./harness.mjs";
+import { Hub, away, browser, counterReader, says, sessionOf, visit } from "./harness.mjs";
 
 const hub = new Hub();
 let chrome;
@@ -49,7 +49,7 @@ async function decodeAll() {
 }
 
 test("without WebRTC the camera is sent as video, and every picture has the boxes of exactly that picture, also after the hub was restarted", async (t) => {
-  const page = await visit(t, chrome, hub.url, { permissions: ["camera"], script: tap, allowed: [/willReadFrequently/, /WebSocket connection to .* failed/, /ERR_CONNECTION_REFUSED/, /503/] });
+  const page = await visit(t, chrome, hub.url, { permissions: ["camera"], script: tap, allowed: [/willReadFrequently/, ...away] });
   await page.evaluate(counterReader);
   await page.evaluate(() => window.watchCounter(768));
   await page.locator("#boxes").uncheck(); // they may lie over the counter
@@ -90,7 +90,7 @@ function turning() {
 }
 
 test("stopped while the hub is away, it ends when the hub is back", async (t) => {
-  const page = await visit(t, chrome, hub.url, { permissions: ["camera"], script: () => delete window.RTCPeerConnection, allowed: [/WebSocket connection to .* failed/, /ERR_CONNECTION_REFUSED/, /503/] });
+  const page = await visit(t, chrome, hub.url, { permissions: ["camera"], script: () => delete window.RTCPeerConnection, allowed: away });
   await page.getByRole("button", { name: "Camera", exact: true }).click();
   await page.waitForFunction(() => document.getElementById("stage").dataset.frame !== undefined);
   await hub.stop();
@@ -157,7 +157,7 @@ for (const kind of ["video/webm", "video/mp4"]) {
     const open = new Hub();
     t.after(() => open.end());
     await open.start("--allowed-origin", origin);
-    const allowed = [/WebSocket connection to .* failed/];
+    const allowed = away; // the hub ends before its page
     const script = `{ const known = MediaRecorder.isTypeSupported; MediaRecorder.isTypeSupported = (t) => t.startsWith("${kind}") && known(t); }`;
     const page = await visit(t, chrome, origin, { path: `/record.html?hub=${open.url.replace("http", "ws")}/v1/session`, permissions: ["camera"], script, allowed });
     const found = page.locator("#found");

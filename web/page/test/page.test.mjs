@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 
-import { Hub, axe, browser, counterReader, holdUpload, media, says, sessionOf, visit } from "./harness.mjs";
+import { Hub, away, axe, browser, counterReader, holdUpload, media, says, sessionOf, visit } from "./harness.mjs";
 
 const hub = new Hub();
 let chrome;
@@ -247,7 +247,7 @@ test("as JPEGs, too, the camera's pictures have the boxes that the hub found in 
 });
 
 test("the hub is restarted in the middle: the page goes on by itself", async (t) => {
-  const page = await visit(t, chrome, hub.url, { allowed: [/WebSocket connection to .* failed/, /ERR_CONNECTION_REFUSED/] });
+  const page = await visit(t, chrome, hub.url, { allowed: away });
   const hold = await holdUpload(page, 1);
   await page.reload();
   await page.locator("#sample").selectOption("2");
@@ -304,7 +304,7 @@ for (const way of ["WebRTC", "the WebSocket"]) test(`a hub without room says so,
   await small.start("--max-sessions", "1", "--rtc-listen", "127.0.0.1:0");
   const script = way === "WebRTC" ? undefined : () => delete window.RTCPeerConnection;
   const camera = async () => {
-    const page = await visit(t, chrome, small.url, { permissions: ["camera"], script, allowed: [/503/, /ERR_/] }); // the hub ends before its pages
+    const page = await visit(t, chrome, small.url, { permissions: ["camera"], script, allowed: away }); // the hub ends before its pages
     await page.getByRole("button", { name: "Camera", exact: true }).click();
     return page;
   };
@@ -351,7 +351,7 @@ test("a limit of the client is named, and its camera is off again", async (t) =>
     navigator.mediaDevices.getUserMedia = async (o) => (window.captured = await ask(o));
   };
   const camera = async () => {
-    const page = await visit(t, chrome, small.url, { permissions: ["camera"], script, allowed: [/429/, /ERR_/] });
+    const page = await visit(t, chrome, small.url, { permissions: ["camera"], script, allowed: [/429/, ...away] });
     await page.getByRole("button", { name: "Camera", exact: true }).click();
     return page;
   };

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 
-import { Hub, browser, counterReader, patience, says, sessionOf, visit } from "./harness.mjs";
+import { Hub, away, browser, counterReader, patience, says, sessionOf, visit } from "./harness.mjs";
 
 const hub = new Hub();
 let chrome;
@@ -80,7 +80,7 @@ test("so it does with a hub that takes no WebRTC", async (t) => {
   const without = new Hub();
   t.after(() => without.end());
   await without.start("--rtc-listen", "off");
-  const page = await visit(t, chrome, without.url, { permissions: ["camera"], allowed: [/willReadFrequently/, /501/, /ERR_/] });
+  const page = await visit(t, chrome, without.url, { permissions: ["camera"], allowed: [/willReadFrequently/, /501/, ...away] });
   await page.getByRole("button", { name: "Camera", exact: true }).click();
   await page.waitForFunction(() => document.getElementById("stage").dataset.frame !== undefined);
 });
@@ -164,7 +164,7 @@ test("a screen is shared: what it shows is looked at, and stops when the browser
 });
 
 test("the hub is restarted while the camera runs: the same session goes on as another segment", async (t) => {
-  const page = await visit(t, chrome, hub.url, { permissions: ["camera"], allowed: [/ERR_CONNECTION_REFUSED/, /503/] });
+  const page = await visit(t, chrome, hub.url, { permissions: ["camera"], allowed: away });
   await page.getByRole("button", { name: "Camera", exact: true }).click();
   await page.waitForFunction(() => Number(document.getElementById("stage").dataset.frame) >= 5);
   const id = await sessionOf(page);
@@ -181,7 +181,7 @@ test("the hub is restarted while the camera runs: the same session goes on as an
 });
 
 test("a session that ended while the hub was away is over, and the camera off", async (t) => {
-  const page = await visit(t, chrome, hub.url, { permissions: ["camera"], allowed: [/ERR_CONNECTION_REFUSED/, /503/, /409/] });
+  const page = await visit(t, chrome, hub.url, { permissions: ["camera"], allowed: [/409/, ...away] });
   await page.getByRole("button", { name: "Camera", exact: true }).click();
   await page.waitForFunction(() => document.getElementById("stage").dataset.frame !== undefined);
   const id = await sessionOf(page);
@@ -195,7 +195,7 @@ test("a session that ended while the hub was away is over, and the camera off", 
 });
 
 test("a hub that comes back without WebRTC gets the camera over the WebSocket", async (t) => {
-  const page = await visit(t, chrome, hub.url, { permissions: ["camera"], allowed: [/ERR_CONNECTION_REFUSED/, /50[13]/] });
+  const page = await visit(t, chrome, hub.url, { permissions: ["camera"], allowed: [/501/, ...away] });
   await page.getByRole("button", { name: "Camera", exact: true }).click();
   await page.waitForFunction(() => document.getElementById("stage").dataset.frame !== undefined);
   const id = await sessionOf(page);
