@@ -112,7 +112,8 @@ func TestE2EModelsOfAFolder(t *testing.T) {
 			}
 		}
 	}
-	later := time.Now().Add(time.Hour) // what was not touched stays older, however long this takes
+	// What was not touched stays older, however long this takes.
+	later := time.Now().Add(time.Hour)
 	touch := func(name string) { // file systems tell times of the same moment
 		later = later.Add(2 * time.Second)
 		if err := os.Chtimes(filepath.Join(dir, name), later, later); err != nil {

@@ -1,5 +1,6 @@
 // What is on the page now: one session or picture, and what is told of it.
 
+import { refused } from "./access.js";
 import { byId, count, say, sized } from "./dom.js";
 import { HealthWatch } from "./health.js";
 import { Meters } from "./meters.js";
@@ -37,6 +38,8 @@ export const now = {
   /** @type {Mode} */
   mode: "idle",
   name: "",
+  /** Counts what was on the page: whoever waited for something asks whether it is still the same. */
+  turn: 0,
   /** @type {Session | Whip | null} */
   session: null,
   /** @type {Player | null} */
@@ -72,6 +75,7 @@ export function setMode(m) {
 
 /** Leaves what is on the page now. */
 export function leave() {
+  now.turn++;
   if (now.session instanceof Whip && !now.session.ended) now.session.finish();
   else if (now.session?.feeding && !now.session.ended) now.session.cancel();
   now.session?.leave();
@@ -154,7 +158,7 @@ function waits(l) {
     case "busy":
       return { badge: "Waiting", text: `Not now: ${l.why}. This page tries by itself.` };
     default:
-      return { badge: "Reconnecting", text: "The connection is lost; trying again." };
+      return { badge: "Reconnecting", text: refused() ? "This goes on when the hub knows who asks." : "The connection is lost; trying again." };
   }
 }
 
@@ -170,6 +174,10 @@ function failed(code, why) {
       break;
     case "replaced":
       problem("Another page or program took over this session. What it finds can still be watched.");
+      break;
+    case "file_unreadable":
+      now.wantsFile = true;
+      problem(why);
       break;
     default:
       problem(why);
@@ -206,6 +214,10 @@ function take(m) {
 
 /** @param {Started} m */
 function started(m) {
+  if (!m.recovered && results.total > 0) { // all of it comes again
+    results.clear();
+    line.show();
+  }
   page.json.href = `/v1/sessions/${m.session}/results?format=json`;
   page.csv.href = `/v1/sessions/${m.session}/results?format=csv`;
   page.json.download = `${now.name || m.session}.json`;
@@ -288,6 +300,7 @@ export function showUpload() {
 
 /** @param {Blob} file */
 export function play(file) {
+  now.player?.close();
   now.player = new Player(stage, results);
   line.player = now.player;
   now.player.onchange = () => line.show();

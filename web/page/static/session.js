@@ -3,6 +3,7 @@
 // docs/protocol.md; this file is an example of it.
 
 import { protocols } from "./access.js";
+import { Changes } from "./changes.js";
 
 /**
  * @typedef {object} Attach what to say first
@@ -24,6 +25,8 @@ const backlog = 1 << 20; // bytes that may wait in the browser
 const pictureHead = 48; // bytes that a live picture counts more
 const firstRetry = 250;
 const lastRetry = 5000;
+const overlapMost = 4 << 20; // bytes that the hub compares
+const patience = 10 * 60_000; // ms: as long as the hub keeps a session without its feeder
 const silence = 10_000; // ms without a word from the hub, after which it is asked; after two, the connection is lost
 
 export class Session {
@@ -36,6 +39,11 @@ export class Session {
   #socket = null;
   /** @type {ByteSource | null} */
   #source = null;
+  /**
+   * A file that is said to be the one whose beginning the hub has.
+   * @type {{source: ByteSource, done: (same: boolean) => void, fail: (why: unknown) => void, overlap: Record<string, unknown> | null} | null}
+   */
+  #proposal = null;
   #retry = firstRetry;
   /** Said by goaway: when to come back. @type {number | null} */
   #return = null;
@@ -44,11 +52,16 @@ export class Session {
   #timer = 0;
   /** Of the connection: whether the hub said anything since it was last looked at, and was asked to. */
   #watch = { timer: 0, heard: false, asked: false };
-  #left = false; // by leave
+  /** This connection's session is known. */
+  #started = false;
+  /** When nobody wanted to know of it any more, by leave; 0: not yet. */
+  #left = 0;
+  #asked = false; // the hub, for a session
   #eof = false; // sent on this connection
   #pumping = false;
   /** Of the events seen; the next connection goes on behind it. */
   #offset = 0;
+  #changes = new Changes();
   /** What the hub is still to be told, on the next connection if there is none now. @type {"" | "eof" | "cancel"} */
   #last = "";
 
@@ -61,8 +74,6 @@ export class Session {
   connection = 0;
   ended = false;
   feeding = false;
-  /** What the hub had when it was last asked: so many bytes, with this hash. @type {{bytes: number, sha256?: string}} */
-  kept = { bytes: 0 };
   /** @type {{window: number, message: number}} */
   limits = { window: 8 << 20, message: 1 << 20 };
 
@@ -101,12 +112,46 @@ export class Session {
     this.#pump();
   }
 
-  get hasSource() {
-    return this.#source !== null;
+  /**
+   * Gives the file again whose beginning the hub has; false: the hub says that it is
+   * another one. Where a page may not hash (http from another machine), nothing is compared.
+   * @param {ByteSource} source
+   * @returns {Promise<boolean>}
+   */
+  refeed(source) {
+    return new Promise((done, fail) => {
+      this.#proposal = { source, done, fail, overlap: null };
+      if (this.connected) this.#compare();
+    });
+  }
+
+  /** Asks the hub, by resuming with a part of the proposed file that it has, too. */
+  async #compare() {
+    const p = this.#proposal;
+    if (!p) return;
+    const to = this.acked;
+    const from = Math.max(0, to - overlapMost);
+    if (to === 0 || !crypto.subtle) return this.#compared(true);
+    try {
+      const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", await p.source.slice(from, to).arrayBuffer()));
+      p.overlap = { from, bytes: to - from, sha256: Array.from(hash, (b) => b.toString(16).padStart(2, "0")).join("") };
+      if (p === this.#proposal) this.#again();
+    } catch (e) {
+      if (p === this.#proposal) this.#proposal = null;
+      p.fail(e);
+    }
+  }
+
+  /** @param {boolean} same */
+  #compared(same) {
+    const p = this.#proposal;
+    this.#proposal = null;
+    if (same && p) this.#source = p.source;
+    p?.done(same);
   }
 
   get connected() {
-    return this.#socket?.readyState === WebSocket.OPEN && this.epoch !== "";
+    return this.#socket?.readyState === WebSocket.OPEN && this.#started;
   }
 
   /** Bytes that are under way. */
@@ -141,11 +186,16 @@ export class Session {
     this.#tell("eof");
   }
 
-  /** Changes the running session. @param {Record<string, unknown>} change */
+  /** Changes the running session, now or when there is a connection. @param {Record<string, unknown>} change */
   configure(change) {
-    if (!this.connected || !this.feeding || this.ended) return false;
-    this.#socket?.send(JSON.stringify({ type: "configure", ...change }));
-    return true;
+    if (!this.feeding || this.ended) return;
+    this.#changes.add(change);
+    this.#sendChanges();
+  }
+
+  #sendChanges() {
+    const m = this.#changes.message;
+    if (m && this.connected) this.#socket?.send(JSON.stringify(m));
   }
 
   cancel() {
@@ -158,45 +208,54 @@ export class Session {
     if (this.connected) this.#socket?.send(JSON.stringify({ type }));
   }
 
-  /** Closes the connection; the session goes on without it. */
+  /** Closes the connection; the session goes on without it, unless the hub is still to be told of its end. */
   leave() {
-    this.#left = true;
+    this.#left = performance.now();
+    this.#source = null;
+    this.onmessage = this.onlink = this.onbytes = () => {};
+    if (!this.began) this.cancel(); // it was to start a session, and may have
+    const tells = this.#last !== "" && !this.ended && !this.connected && !this.#busy && (this.began || this.#asked);
+    if (!tells) this.#part();
+  }
+
+  #part() {
     clearTimeout(this.#timer);
     clearInterval(this.#watch.timer);
     const s = this.#socket;
     this.#socket = null;
-    if (!s) return;
-    if (s.readyState === WebSocket.CONNECTING) { // closed now, browsers would complain
-      s.onopen = () => s.close(1000);
-      return;
-    }
-    if (this.began) return s.close(1000);
-    s.onmessage = (e) => { // it was to start a session, and may have
-      if (JSON.parse(e.data).type === "started") s.send(JSON.stringify({ type: "cancel" }));
-      s.close(1000);
-    };
+    if (s?.readyState === WebSocket.CONNECTING) s.onopen = () => s.close(1000); // closed now, browsers would complain
+    else s?.close(1000);
   }
 
   #first() {
     if (this.id && this.token) {
-      return { type: "resume", session: this.id, token: this.token, epoch: this.epoch, offset: this.#offset };
+      return { type: "resume", session: this.id, token: this.token, epoch: this.epoch, offset: this.#offset, overlap: this.#proposal?.overlap ?? undefined };
     }
     if (this.#attach.watch) return { type: "watch", session: this.id, epoch: this.epoch, offset: this.#offset };
     return { type: "start", key: this.#key, ...this.#attach.start };
+  }
+
+  /** Connects anew, at once. */
+  #again() {
+    this.#part();
+    this.#connect();
   }
 
   #connect() {
     const url = new URL("/v1/session", location.href);
     url.protocol = url.protocol.replace("http", "ws");
     const first = this.#first();
-    this.epoch = "";
+    this.#started = false;
     this.#busy = "";
     this.#eof = false;
     const s = new WebSocket(url, protocols());
     s.binaryType = "arraybuffer";
     this.#socket = s;
     this.#watch = { timer: window.setInterval(() => this.#listen(s), silence), heard: false, asked: false };
-    s.onopen = () => s.send(JSON.stringify(first));
+    s.onopen = () => {
+      s.send(JSON.stringify(first));
+      this.#asked = true;
+    };
     s.onmessage = (e) => {
       if (s !== this.#socket) return;
       this.#watch.heard = true;
@@ -231,11 +290,11 @@ export class Session {
         if (!m.recovered && this.#offset > 0) this.#offset = m.offset;
         this.id = m.session;
         this.epoch = m.epoch;
+        this.#started = true;
         if (m.token) this.token = m.token;
         if (m.limits) this.limits = m.limits;
         this.sent = this.acked = m.bytes;
         this.connection++;
-        this.kept = { bytes: m.bytes, sha256: m.sha256 };
         this.#retry = firstRetry;
         this.onlink({ state: "open" });
         break;
@@ -250,14 +309,24 @@ export class Session {
         this.ended = true;
         break;
       case "error":
+        if (m.code === "conflict" && this.#proposal) {
+          if (this.#proposal.overlap) this.#compared(false);
+          return this.#again();
+        }
         if (m.fatal && !m.temporary) this.#final = m;
         else if (m.fatal) this.#busy = m.message;
         break;
     }
     if ("offset" in m && m.type !== "progress" && m.type !== "started") this.#offset = m.offset;
+    this.#changes.heard(m);
     this.onmessage(m);
     if (m.type === "started" || m.type === "ack") this.#pump();
-    if (m.type === "started" && this.#last) this.#tell(this.#last);
+    if (m.type !== "started") return;
+    this.#sendChanges();
+    if (this.#proposal?.overlap) this.#compared(true), this.#pump();
+    else this.#compare();
+    if (this.#last) this.#tell(this.#last);
+    if (this.#left) this.#part();
   }
 
   /** The error after which coming back is no use. @type {ErrorMessage | null} */
@@ -267,8 +336,8 @@ export class Session {
   #closed(code, reason) {
     clearInterval(this.#watch.timer);
     this.#socket = null;
-    this.epoch = "";
-    if (this.#left) return;
+    this.#started = false;
+    if (this.#left && (this.#busy || performance.now() - this.#left > patience)) return;
     if (this.ended) {
       this.onlink({ state: "closed" });
       return;
@@ -298,10 +367,11 @@ export class Session {
           this.#eof = true;
           return;
         }
-        if (this.unacked + slice > this.limits.window / 2) return; // an ack comes
-        while (socket.bufferedAmount > backlog) await pause(10);
+        // An ack comes, also of what waits in the browser.
+        const piece = Math.min(slice, this.limits.message, this.limits.window / 4);
+        if (this.unacked + piece > this.limits.window / 2 || socket.bufferedAmount > backlog) return;
         const from = this.sent;
-        const bytes = await source.slice(from, Math.min(from + slice, source.size)).arrayBuffer();
+        const bytes = await source.slice(from, Math.min(from + piece, source.size)).arrayBuffer();
         if (socket !== this.#socket || this.sent !== from || !this.connected) continue;
         socket.send(bytes);
         this.sent += bytes.byteLength;
@@ -317,9 +387,4 @@ export class Session {
       this.#pumping = false;
     }
   }
-}
-
-/** @param {number} ms */
-function pause(ms) {
-  return new Promise((done) => setTimeout(done, ms));
 }

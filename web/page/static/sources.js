@@ -14,12 +14,7 @@ import { Whip } from "./whip.js";
 
 /** @param {File} file */
 export async function openFile(file) {
-  if (now.wantsFile && now.session) {
-    const other = await differs(file);
-    if (other) problem(`${file.name} is another file than ${now.name}: ${other}. Drop the right one, or close this session.`);
-    else goOn(file);
-    return;
-  }
+  if (now.wantsFile && now.session instanceof Session) return openAgain(file, now.session);
   if (file.type.startsWith("image/") || /\.(jpe?g|png|webp|gif|bmp)$/i.test(file.name)) return openPicture(file);
   begin("file", file.name);
   now.size = file.size;
@@ -36,24 +31,22 @@ export async function openFile(file) {
   };
 }
 
-const hashMost = 256 << 20; // bytes that are hashed to see whether a file is the same
-
-/** Why a file is not the one whose beginning the hub has. @param {File} file */
-async function differs(file) {
-  if (file.size !== now.size) return `it has ${sized(file.size)}, not ${sized(now.size)}`;
-  const kept = now.session instanceof Session ? now.session.kept : { bytes: 0 };
-  if (!kept.sha256 || kept.bytes > hashMost || !crypto.subtle) return "";
-  const hash = await crypto.subtle.digest("SHA-256", await file.slice(0, kept.bytes).arrayBuffer());
-  const hex = Array.from(new Uint8Array(hash), (b) => b.toString(16).padStart(2, "0")).join("");
-  return hex === kept.sha256 ? "" : "its content differs";
-}
-
-/** The file that a reload lost is there again. @param {File} file */
-function goOn(file) {
+/** Goes on with the file that a reload lost, if it is the same. @param {File} file @param {Session} s */
+async function openAgain(file, s) {
+  const other = (/** @type {string} */ why) => problem(`${file.name} is another file than ${now.name}: ${why}. Drop the right one, or close this session.`);
+  if (file.size !== now.size) return other(`it has ${sized(file.size)}, not ${sized(now.size)}`);
+  problem(`Comparing ${file.name} with what the hub has.`, "note");
+  let same = false;
+  try {
+    same = await s.refeed(file);
+  } catch (e) {
+    return problem(`${file.name} cannot be read: ${e instanceof Error ? e.message : e}.`);
+  }
+  if (s !== now.session || !now.wantsFile) return;
+  if (!same) return other("its content differs");
   now.wantsFile = false;
   problem("");
   play(file);
-  if (now.session instanceof Session) now.session.feed(file);
   for (const r of results.list) now.player?.result(r);
   if (now.end) now.player?.complete();
   page.transport.hidden = false;
@@ -63,6 +56,7 @@ function goOn(file) {
 /** @param {File} file */
 async function openPicture(file) {
   begin("picture", file.name);
+  const turn = now.turn;
   say(page.status, `${file.name}: looking.`);
   try {
     const [picture, answer] = await Promise.all([
@@ -71,7 +65,7 @@ async function openPicture(file) {
       call("/detect?threshold=0.05", { method: "POST", body: file }),
     ]);
     const body = await answer.json();
-    if (now.mode !== "picture" || now.name !== file.name) return;
+    if (turn !== now.turn) return;
     if (!answer.ok) throw new Error(body.detail ?? body.title);
     /** @type {Result} */
     const r = { ...body, type: "detections", offset: 1, frame: 0, pts_ms: 0 };
@@ -83,6 +77,7 @@ async function openPicture(file) {
     panel.touch();
     showStatus();
   } catch (e) {
+    if (turn !== now.turn) return;
     problem(e instanceof Error ? e.message : String(e));
     say(page.status, "");
   }
@@ -93,15 +88,17 @@ const encoder = Encoded.codec();
 /** @param {"camera" | "screen"} kind */
 export async function openLive(kind) {
   problem("");
+  const turn = now.turn;
   /** @type {MediaStream} */
   let stream;
   try {
     stream = await capture(kind);
   } catch (e) {
-    problem(e instanceof Error ? e.message : String(e));
+    if (turn === now.turn) problem(e instanceof Error ? e.message : String(e));
     return;
   }
   const codec = Track.possible ? null : await encoder; // WebRTC waits for nothing that it may not need
+  if (turn !== now.turn) return stream.getTracks().forEach((track) => track.stop()); // something else was begun meanwhile
   begin("live", kind === "camera" ? "Camera" : "Screen");
   if (Track.possible) overWebRTC(stream);
   else overWebSocket(stream, codec);
@@ -134,6 +131,7 @@ function overWebRTC(stream) {
 
 /** @param {MediaStream} stream @param {Codec | null} codec null: JPEGs */
 function overWebSocket(stream, codec) {
+  results.clear(); // what was found is another session's
   const s = new Session({ start: { media: { name: now.name, container: codec ? "ivf" : "jpeg" }, mode: "live", detect: { threshold: panel.threshold }, track: panel.track } });
   const way = codec ? new Encoded(s, codec) : new Pictures(s);
   if (way instanceof Encoded) {
@@ -170,11 +168,14 @@ export function watch(id, what) {
 export async function takeUp() {
   const s = saved();
   if (!s) return;
+  const turn = now.turn;
   const answer = await call(`/v1/sessions/${encodeURIComponent(s.session)}`);
-  if (!answer.ok || now.mode !== "idle") return answer.status === 404 ? forget() : undefined;
+  if (turn !== now.turn) return;
+  if (!answer.ok) return answer.status === 404 ? forget() : undefined;
   /** @type {SessionInfo} */
   const info = await answer.json();
   const file = await keptFile(s.session).catch(() => null);
+  if (turn !== now.turn) return;
   now.name = s.name;
   now.size = s.size;
   results.threshold = panel.threshold;

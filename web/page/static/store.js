@@ -52,12 +52,12 @@ async function change(what) {
   }
 }
 
-/** Keeps a session's file; a large one is asked for again after a reload. */
-/** @param {string} session @param {File} file */
+/** Keeps a session's file; a large one is asked for again after a reload. @param {string} session @param {File} file */
 export async function keepFile(session, file) {
   if (file.size > largest) return;
   await tidy();
   await change((store) => store.put({ file, at: Date.now() }, session));
+  if (saved()?.session !== session) await change((store) => store.delete(session)); // it was left meanwhile
 }
 
 /** @param {string} session @returns {Promise<File | null>} */

@@ -2,6 +2,7 @@
 // data channel of the same connection. To the page it is as a Session of session.js.
 
 import { call } from "./access.js";
+import { Changes } from "./changes.js";
 import { Track } from "./track.js";
 
 /** @typedef {import("./session.js").Link} Link */
@@ -34,6 +35,7 @@ export class Whip {
   #tries = 0;
   #lostAt = 0;
   #timer = 0;
+  #changes = new Changes();
   #attempt = 0; // counts what was begun or given up
   /** @type {Track} */
   way;
@@ -112,7 +114,8 @@ export class Whip {
       const { code, detail: why = `WHIP: ${answer.status}` } = await answer.json().catch(() => ({}));
       if (code === "overloaded") throw new Busy(why);
       if (answer.status === 409) throw new Over(why);
-      const passes = code !== "not_offered" && (answer.status >= 500 || answer.status === 429);
+      const token = answer.status === 401 && this.#worked; // it is asked for another one
+      const passes = token || (code !== "not_offered" && (answer.status >= 500 || answer.status === 429));
       throw passes ? new Error(why) : new Refused(why);
     }
     if (stale() && !this.#left) return;
@@ -134,6 +137,8 @@ export class Whip {
   /** @param {HubMessage} m */
   #take(m) {
     if (m.type === "end") this.ended = true;
+    if (m.type === "started") this.#say(this.#changes.message);
+    this.#changes.heard(m);
     if (m.type === "goaway") this.#lost(null, m.retry_ms);
     else this.onmessage(m);
     if (this.ended) this.leave();
@@ -151,9 +156,9 @@ export class Whip {
     this.#pc?.close();
     this.#pc = null;
     this.way.ready = false;
-    if (this.#tries++ === 0) this.#lostAt = Date.now();
+    if (this.#tries++ === 0) this.#lostAt = performance.now();
     const hope = (this.#worked || why instanceof Busy) && !(why instanceof Refused);
-    if (!hope || Date.now() - this.#lostAt > patience) return this.#giveUp(why);
+    if (!hope || performance.now() - this.#lostAt > patience) return this.#giveUp(why);
     this.onlink(why instanceof Busy ? { state: "waiting", wait: "busy", why: why.message } : { state: "waiting", wait: why === null ? "goaway" : "lost" });
     this.#timer = window.setTimeout(() => {
       this.way = new Track();
@@ -170,15 +175,15 @@ export class Whip {
     this.onfail(why instanceof Error ? why.message : "the connection is lost");
   }
 
-  #say(/** @type {Record<string, unknown>} */ m) {
-    if (this.#channel?.readyState !== "open") return false;
-    this.#channel.send(JSON.stringify(m));
-    return true;
+  #say(/** @type {Record<string, unknown> | null} */ m) {
+    if (m && this.#channel?.readyState === "open") this.#channel.send(JSON.stringify(m));
   }
 
-  /** @param {Record<string, unknown>} change */
+  /** Changes the running session, now or when there is a connection. @param {Record<string, unknown>} change */
   configure(change) {
-    return !this.ended && this.#say({ type: "configure", ...change });
+    if (this.ended) return;
+    this.#changes.add(change);
+    this.#say(this.#changes.message);
   }
 
   cancel() {
@@ -189,7 +194,16 @@ export class Whip {
   finish() {
     this.#finished = true;
     this.way.ready = false;
-    if (this.#resource) call(this.#resource, { method: "DELETE", keepalive: true }).catch(() => {});
+    if (this.#resource) this.#remove(this.#resource);
+  }
+
+  /** Until the hub has heard it: its session has no other end while the media port is reached. @param {string} resource */
+  async #remove(resource) {
+    for (let wait = 250, from = performance.now(); performance.now() - from < patience; wait = Math.min(2 * wait, longestWait)) {
+      const answer = await call(resource, { method: "DELETE", keepalive: true }).catch(() => null);
+      if (this.ended || (answer && answer.status < 500 && answer.status !== 401)) return;
+      await new Promise((done) => setTimeout(done, wait));
+    }
   }
 
   leave() {

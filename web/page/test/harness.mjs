@@ -126,6 +126,16 @@ export async function visit(t, chrome, url, options = {}) {
   return page;
 }
 
+/** Waits until something is so outside of the page. @param {() => Promise<unknown>} what */
+export async function waitFor(what) {
+  for (const until = Date.now() + patience; Date.now() < until; ) {
+    const is = await what();
+    if (is) return is;
+    await new Promise((done) => setTimeout(done, 50));
+  }
+  assert.fail("it does not happen");
+}
+
 /** Waits until the line below the picture says something. */
 export async function says(page, words) {
   await page.waitForFunction((w) => new RegExp(w).test(document.getElementById("status").textContent), words.source, { timeout: patience });

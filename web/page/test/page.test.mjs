@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 
-import { Hub, away, axe, browser, counterReader, holdUpload, media, says, sessionOf, visit } from "./harness.mjs";
+import { Hub, away, axe, browser, counterReader, holdUpload, media, says, sessionOf, visit, waitFor } from "./harness.mjs";
 
 const hub = new Hub();
 let chrome;
@@ -246,58 +246,6 @@ test("as JPEGs, too, the camera's pictures have the boxes that the hub found in 
   assert.ok(answer.detections.some((d) => d.label === "person"));
 });
 
-test("the hub is restarted in the middle: the page goes on by itself", async (t) => {
-  const page = await visit(t, chrome, hub.url, { allowed: away });
-  const hold = await holdUpload(page, 1);
-  await page.reload();
-  await page.locator("#sample").selectOption("2");
-  await page.setInputFiles("#file", media("counter.mp4"));
-  const id = await sessionOf(page);
-  await says(page, /looking|waiting for more/);
-  await hub.stop();
-  await says(page, /restarting|trying again/);
-  await page.locator("#badge", { hasText: "Reconnecting" }).waitFor();
-  await hub.start();
-  hold.release();
-  await says(page, /done\. 20 frames/);
-  assert.equal(await sessionOf(page), id);
-});
-
-async function waitFor(what) {
-  for (const until = Date.now() + 30_000; Date.now() < until; ) {
-    if (await what()) return;
-    await new Promise((done) => setTimeout(done, 50));
-  }
-  assert.fail("it does not happen");
-}
-
-test("a connection on which the hub is not heard any more is given up, and the session goes on", async (t) => {
-  const page = await visit(t, chrome, hub.url);
-  await page.clock.install();
-  const asked = [];
-  let connections = 0;
-  await page.routeWebSocket(/v1\/session/, (ws) => {
-    const server = ws.connectToServer();
-    if (++connections > 1) return;
-    ws.onMessage((m) => {
-      if (typeof m === "string") asked.push(JSON.parse(m).type);
-      server.send(m);
-    });
-    server.onMessage((m) => JSON.parse(m).type === "started" && ws.send(m));
-  });
-  await page.reload();
-  await page.locator("#sample").selectOption("2");
-  await page.setInputFiles("#file", media("counter.mp4"));
-  const id = await sessionOf(page);
-  await page.clock.fastForward(10_000); // it was heard
-  await page.clock.fastForward(10_000);
-  await page.clock.fastForward(10_000);
-  await says(page, /done\. 20 frames/);
-  assert.equal(await sessionOf(page), id);
-  assert.equal(connections, 2);
-  assert.ok(asked.includes("ping"), `${asked}`);
-});
-
 for (const way of ["WebRTC", "the WebSocket"]) test(`a hub without room says so, and the camera begins as soon as there is some, over ${way}`, async (t) => {
   const small = new Hub();
   t.after(() => small.end());
@@ -322,24 +270,6 @@ for (const way of ["WebRTC", "the WebSocket"]) test(`a hub without room says so,
   await shows(second);
   const info = await (await fetch(`${small.url}/v1/sessions/${await sessionOf(second)}`)).json();
   assert.equal(info.media.container, way === "WebRTC" ? "units" : "ivf");
-});
-
-test("stopped while it connects, it goes back to the start, and nothing complains", async (t) => {
-  const script = () => {
-    delete window.RTCPeerConnection;
-    window.WebSocket = class extends WebSocket {
-      constructor(...how) {
-        super(...how);
-        window.closes = new Promise((done) => this.addEventListener("close", (e) => done(e.code)));
-        queueMicrotask(() => document.getElementById("stop").click());
-      }
-    };
-  };
-  const page = await visit(t, chrome, hub.url, { permissions: ["camera"], script });
-  await page.getByRole("button", { name: "Camera", exact: true }).click();
-  await page.locator("#drop").waitFor({ state: "visible" });
-  await page.waitForFunction(() => window.closes);
-  assert.equal(await page.evaluate(() => window.closes), 1000);
 });
 
 test("a limit of the client is named, and its camera is off again", async (t) => {

@@ -194,6 +194,25 @@ test("a session that ended while the hub was away is over, and the camera off", 
   assert.equal(await page.getByRole("button", { name: "Stop" }).isVisible(), false);
 });
 
+test("a token that is not accepted any more ends no camera, and a stop is told until it is heard", async (t) => {
+  const page = await visit(t, chrome, hub.url, { permissions: ["camera"], allowed: [/401/, ...away] });
+  await page.getByRole("button", { name: "Camera", exact: true }).click();
+  await page.waitForFunction(() => document.getElementById("stage").dataset.frame !== undefined);
+  const id = await sessionOf(page);
+  const refused = { status: 401, contentType: "application/problem+json", body: '{"code":"unauthorized","detail":"expired"}' };
+  await page.route("**/v1/whip?session=*", (r) => r.fulfill(refused), { times: 1 });
+  await hub.stop();
+  await hub.start("--rtc-listen", "127.0.0.1:0");
+  await page.getByLabel("This hub wants to know who asks").waitFor();
+  await page.waitForFunction(() => document.getElementById("badge").textContent === "Live");
+  assert.equal(await sessionOf(page), id);
+  const tries = [];
+  await page.route("**/v1/whip/*", (r) => (tries.push(r) < 3 ? r.fulfill(refused) : r.continue()));
+  await page.getByRole("button", { name: "Stop" }).click();
+  await says(page, /Camera: done/);
+  assert.equal(tries.length, 3);
+});
+
 test("a hub that comes back without WebRTC gets the camera over the WebSocket", async (t) => {
   const page = await visit(t, chrome, hub.url, { permissions: ["camera"], allowed: [/501/, ...away] });
   await page.getByRole("button", { name: "Camera", exact: true }).click();
