@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -88,7 +89,7 @@ type Hub struct {
 	endings  map[Ended]int64
 	paces    map[string]*session.Pace // by principal
 	pictures int                      // being worked on
-	starting int                      // sessions being created
+	starting []place                  // of sessions being created
 }
 
 // entry is a session as the hub knows it.
@@ -253,13 +254,13 @@ func (h *Hub) admit(principal string, m wire.Start) error {
 		return fmt.Errorf("a session for nobody in particular: %q", principal)
 	case h.isStopping():
 		return wire.Errorf(wire.Draining, "the hub is shutting down and takes no new sessions; try again in a moment")
-	case h.runningLocked()+h.starting >= h.limits.Sessions:
+	case h.runningLocked()+len(h.starting) >= h.limits.Sessions:
 		return wire.Errorf(wire.Overloaded, "the limit of running sessions, %d, is reached; try again when one has ended", h.limits.Sessions)
 	}
 	if err := h.spareLocked(principal, m); err != nil {
 		return err
 	}
-	h.starting++
+	h.starting = append(h.starting, placeOf(principal, m))
 	return nil
 }
 
@@ -274,7 +275,8 @@ func (h *Hub) create(ctx context.Context, principal string, o origin) (*entry, e
 	e, err := h.record(ctx, principal, o)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.starting--
+	i := slices.Index(h.starting, placeOf(principal, o.Start))
+	h.starting = slices.Delete(h.starting, i, i+1)
 	if err != nil {
 		return nil, err
 	}
