@@ -23,6 +23,8 @@ type input struct {
 	dues  dues
 	// complete: the media has come to its own end. Set before ended is closed.
 	complete atomic.Bool
+	// away is since when a feeder is waited for; nil: it is not.
+	away atomic.Pointer[time.Time]
 
 	// Guarded by mu, which is taken before Session.mu.
 	mu         sync.Mutex
@@ -31,8 +33,7 @@ type input struct {
 	closed     bool        // the session ended; final or not, no bytes are taken
 	incomplete *wire.Error // why the input ended before the media did
 	linger     *time.Timer
-	left       time.Time // when the feeder did
-	lingers    int       // absences of a feeder so far
+	lingers    int // absences of a feeder so far
 	pace       *time.Timer
 	marks      []mark
 	segments   []segment // that nobody decodes yet, in order
@@ -243,12 +244,22 @@ func (in *input) abandon(nth int, patience time.Duration) {
 	in.grow()
 }
 
+// ends says that nothing more comes. It needs no lock.
+func (in *input) ends() bool {
+	select {
+	case <-in.ended:
+		return true
+	default:
+		return false
+	}
+}
+
 // The following are called with in.mu held.
 
 func (in *input) waitForFeeder(patience time.Duration) {
 	in.lingers++
 	nth := in.lingers
-	in.left = time.Now()
+	in.away.Store(new(time.Now()))
 	in.linger = time.AfterFunc(patience, func() { in.abandon(nth, patience) })
 }
 
@@ -266,6 +277,7 @@ func (in *input) stopTimers() {
 	if in.linger != nil {
 		in.linger.Stop()
 		in.linger = nil
+		in.away.Store(nil)
 	}
 	if in.pace != nil {
 		in.pace.Stop()
