@@ -353,7 +353,7 @@ func (h *Hub) Watch(ctx context.Context, principal string, m wire.Watch) (*sessi
 	if err != nil {
 		return nil, err
 	}
-	after, err := h.position(ctx, e, cmp.Or(m.Epoch, e.epoch), m.Offset)
+	after, err := h.position(ctx, e, m.Epoch, m.Offset)
 	if err != nil {
 		return nil, err
 	}
@@ -361,7 +361,8 @@ func (h *Hub) Watch(ctx context.Context, principal string, m wire.Watch) (*sessi
 }
 
 // position is from where a reader goes on, or −1 if what it knows is void. The
-// timeline is asked: its readers know an event before the session does.
+// timeline is asked: its readers know an event before the session does. Who names no epoch
+// means this one.
 func (h *Hub) position(ctx context.Context, e *entry, epoch string, offset uint64) (int64, error) {
 	st, err := h.timeline.Store().Status(ctx, e.ID())
 	switch {
@@ -369,7 +370,7 @@ func (h *Hub) position(ctx context.Context, e *entry, epoch string, offset uint6
 		return 0, h.unknown(e.ID())
 	case err != nil:
 		return 0, storeError("look at timeline", err)
-	case epoch != e.epoch || offset > st.Offset:
+	case epoch != "" && epoch != e.epoch, offset > st.Offset:
 		return -1, nil
 	}
 	return int64(offset), nil
