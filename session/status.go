@@ -120,6 +120,14 @@ func (s *Session) Heartbeat() time.Duration {
 	return time.Duration(cmp.Or(s.cfg.Start.HeartbeatMS, wire.DefaultBeat)) * time.Millisecond
 }
 
+// Ends says that the session takes no more media: all has come, nobody came back with the
+// rest, or it is stopped. One that is suspended takes more in its next life.
+func (s *Session) Ends() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.end != nil || s.stopped != nil || s.input.ends()
+}
+
 // Failure is why the session failed: nil while it runs, and if it did not.
 func (s *Session) Failure() *wire.Error {
 	s.mu.Lock()
