@@ -99,6 +99,8 @@ type entry struct {
 	token string
 	key   string
 	over  chan struct{} // closed when it has ended and its media is gone, or it is suspended
+	// recalled is what earlier processes have counted of it.
+	recalled wire.Accounting
 
 	// Guarded by Hub.mu.
 	endedAt   time.Time // zero: it runs
