@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"detections/media"
 	"detections/media/spool"
 	"detections/session/wire"
 )
@@ -63,6 +64,7 @@ type Feeder struct {
 	sum      string
 	brake    brake
 	unit     []byte // owned by WriteUnit
+	refused  refused
 }
 
 // SHA256 is the hash of the bytes that had come when the feeder attached, in hex:
@@ -114,15 +116,16 @@ func (f *Feeder) Write(p []byte) (int, error) {
 	if f.in.s.takesUnits() {
 		return 0, wire.Errorf(wire.BadMessage, "the media of this session is taken picture by picture: JPEG as WebSocket messages, or over WebRTC")
 	}
-	return f.write(p)
+	return f.write(p, nil)
 }
 
-func (f *Feeder) write(p []byte) (int, error) {
+// write takes bytes, those of a unit if one is given.
+func (f *Feeder) write(p []byte, u *media.Unit) (int, error) {
 	in := f.in
 	err := f.hold(len(p))
 	if err == nil {
 		in.mu.Lock()
-		err = f.take(p)
+		err = f.take(p, u)
 		in.mu.Unlock()
 	}
 	in.grow()
@@ -132,7 +135,7 @@ func (f *Feeder) write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (f *Feeder) take(p []byte) error {
+func (f *Feeder) take(p []byte, u *media.Unit) error {
 	in, size := f.in, f.in.s.received()
 	switch {
 	case in.feeder != f:
@@ -145,7 +148,7 @@ func (f *Feeder) take(p []byte) error {
 		e := wire.Errorf(wire.TooLarge, "the media is larger than the limit of %d bytes", in.s.cfg.MaxBytes)
 		in.end(e) // the rest will never be taken
 		return e
-	case len(p) == 0:
+	case len(p) == 0, u != nil && f.refuses(u):
 		return nil
 	}
 	if in.cut && len(in.segments) == maxSegments {
