@@ -21,29 +21,33 @@ type totals struct{ wire.Accounting }
 // newTotals has every reason at zero, so that a dashboard shows 0, not nothing.
 func newTotals() totals { return totals{session.NoFrames()} }
 
-func (t *totals) add(a wire.Accounting) {
-	t.Decoded += a.Decoded
-	t.Inferred += a.Inferred
-	t.Skipped += a.Skipped
-	t.Pending += a.Pending
-	t.Concealed += a.Concealed
-	addTo(t.Dropped, a.Dropped)
-	addTo(t.Failed, a.Failed)
-	addTo(t.Undecoded, a.Undecoded)
+func (t *totals) add(a wire.Accounting)      { t.count(a, 1) }
+func (t *totals) subtract(a wire.Accounting) { t.count(a, -1) }
+
+// count adds an accounting so many times.
+func (t *totals) count(a wire.Accounting, times int64) {
+	t.Decoded += times * a.Decoded
+	t.Inferred += times * a.Inferred
+	t.Skipped += times * a.Skipped
+	t.Pending += times * a.Pending
+	t.Concealed += times * a.Concealed
+	addTo(t.Dropped, a.Dropped, times)
+	addTo(t.Failed, a.Failed, times)
+	addTo(t.Undecoded, a.Undecoded, times)
 }
 
-func addTo(sum, more map[string]int64) {
+func addTo(sum, more map[string]int64, times int64) {
 	for k, n := range more {
-		sum[k] += n
+		sum[k] += times * n
 	}
 }
 
 // Stats are the hub's counters.
 type Stats struct {
 	States     map[wire.StateName]int // running sessions
-	Accounting wire.Accounting        // of everything since the start, pictures included
+	Accounting wire.Accounting        // of everything since this process began, pictures included
 	Batcher    infer.BatcherStats
-	Ended      map[Ended]int64 // sessions since the start; every code is there
+	Ended      map[Ended]int64 // sessions since then; every code is there
 	Draining   bool
 }
 
@@ -78,6 +82,7 @@ func (h *Hub) Stats() Stats {
 			s.Ended[Ended{st.End.Outcome, st.End.Code}]++
 		}
 		sum.add(st.Accounting)
+		sum.subtract(e.recalled)
 	}
 	s.Accounting = sum.Accounting
 	return s

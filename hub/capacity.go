@@ -15,10 +15,26 @@ import (
 // let in all the same, and live sessions may then get less than they should.
 const held = 30 * time.Second
 
+// place is what a session takes that is being created, and is not among the others yet.
+type place struct {
+	principal string
+	live      bool
+}
+
+func placeOf(principal string, m wire.Start) place { return place{principal, m.Mode == wire.Live} }
+
 // spareLocked says why another session of the principal cannot be served as it should,
 // nil: it can. Running sessions do not suffer from one that is refused.
 func (h *Hub) spareLocked(principal string, m wire.Start) error {
 	own, live := 0, 0
+	for _, p := range h.starting {
+		if p.principal == principal {
+			own++
+		}
+		if p.live {
+			live++
+		}
+	}
 	for _, e := range h.listLocked() {
 		st := e.Status()
 		if st.End != nil {

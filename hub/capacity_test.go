@@ -1,12 +1,15 @@
 package hub_test
 
 import (
+	"context"
 	"math"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"detections/hub"
+	"detections/hub/timeline"
 	"detections/infer/infertest"
 	"detections/session/wire"
 )
@@ -60,6 +63,69 @@ func TestOneClientHasSoManySessions(t *testing.T) {
 		}
 		r.close()
 	})
+}
+
+// slowCreate takes its time to make a timeline.
+type slowCreate struct{ *timeline.Memory }
+
+func (s slowCreate) Create(ctx context.Context, m timeline.Meta) error {
+	time.Sleep(100 * ms)
+	return s.Memory.Create(ctx, m)
+}
+
+// Ten cameras come back at once, and none is among the sessions while the others are asked.
+func TestSessionsThatStartTogetherAreCounted(t *testing.T) {
+	for name, c := range map[string]struct {
+		limits hub.Limits
+		mode   wire.Mode
+		served int
+		code   wire.Code
+	}{
+		"live": {hub.Limits{}, wire.Live, 5, wire.Overloaded}, // as above
+		"own":  {hub.Limits{PerPrincipal: 3}, wire.File, 3, wire.Quota},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := open(t, options{
+					limits: c.limits, store: slowCreate{timeline.NewMemory()}, engine: infertest.Config{Price: infertest.Price{Image: 100 * ms}, MaxBatch: 1},
+				})
+				r.run(wire.Start{}, video(5)).Reader.Close()
+				synctest.Wait()
+				for range 2 { // what was refused, or has ended, takes no place
+					got := map[wire.Code]int{}
+					for _, err := range startTogether(r, 10, wire.Start{Mode: c.mode}) {
+						got[code(err)]++
+					}
+					if got[""] != c.served || got[c.code] != 10-c.served {
+						t.Errorf("%v, expected %d that are served", got, c.served)
+					}
+					for _, st := range r.Sessions("me") {
+						_, err := r.Cancel("me", st.ID)
+						must(t, err)
+					}
+					synctest.Wait()
+				}
+				r.close()
+			})
+		})
+	}
+}
+
+// startTogether begins sessions at once, and says what was answered.
+func startTogether(r *rig, n int, m wire.Start) []error {
+	answers := make([]error, n)
+	var all sync.WaitGroup
+	for i := range answers {
+		all.Go(func() {
+			a, err := r.Start(r.t.Context(), "me", m)
+			if err == nil {
+				a.Reader.Close()
+			}
+			answers[i] = err
+		})
+	}
+	all.Wait()
+	return answers
 }
 
 func TestFilesWaitForTheirTurn(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -88,7 +89,7 @@ type Hub struct {
 	endings  map[Ended]int64
 	paces    map[string]*session.Pace // by principal
 	pictures int                      // being worked on
-	starting int                      // sessions being created
+	starting []place                  // of sessions being created
 }
 
 // entry is a session as the hub knows it.
@@ -98,6 +99,8 @@ type entry struct {
 	token string
 	key   string
 	over  chan struct{} // closed when it has ended and its media is gone, or it is suspended
+	// recalled is what earlier processes have counted of it.
+	recalled wire.Accounting
 
 	// Guarded by Hub.mu.
 	endedAt   time.Time // zero: it runs
@@ -253,13 +256,13 @@ func (h *Hub) admit(principal string, m wire.Start) error {
 		return fmt.Errorf("a session for nobody in particular: %q", principal)
 	case h.isStopping():
 		return wire.Errorf(wire.Draining, "the hub is shutting down and takes no new sessions; try again in a moment")
-	case h.runningLocked()+h.starting >= h.limits.Sessions:
+	case h.runningLocked()+len(h.starting) >= h.limits.Sessions:
 		return wire.Errorf(wire.Overloaded, "the limit of running sessions, %d, is reached; try again when one has ended", h.limits.Sessions)
 	}
 	if err := h.spareLocked(principal, m); err != nil {
 		return err
 	}
-	h.starting++
+	h.starting = append(h.starting, placeOf(principal, m))
 	return nil
 }
 
@@ -274,7 +277,8 @@ func (h *Hub) create(ctx context.Context, principal string, o origin) (*entry, e
 	e, err := h.record(ctx, principal, o)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.starting--
+	i := slices.Index(h.starting, placeOf(principal, o.Start))
+	h.starting = slices.Delete(h.starting, i, i+1)
 	if err != nil {
 		return nil, err
 	}
@@ -351,7 +355,7 @@ func (h *Hub) Watch(ctx context.Context, principal string, m wire.Watch) (*sessi
 	if err != nil {
 		return nil, err
 	}
-	after, err := h.position(ctx, e, cmp.Or(m.Epoch, e.epoch), m.Offset)
+	after, err := h.position(ctx, e, m.Epoch, m.Offset)
 	if err != nil {
 		return nil, err
 	}
@@ -359,7 +363,8 @@ func (h *Hub) Watch(ctx context.Context, principal string, m wire.Watch) (*sessi
 }
 
 // position is from where a reader goes on, or −1 if what it knows is void. The
-// timeline is asked: its readers know an event before the session does.
+// timeline is asked: its readers know an event before the session does. Who names no epoch
+// means this one.
 func (h *Hub) position(ctx context.Context, e *entry, epoch string, offset uint64) (int64, error) {
 	st, err := h.timeline.Store().Status(ctx, e.ID())
 	switch {
@@ -367,7 +372,7 @@ func (h *Hub) position(ctx context.Context, e *entry, epoch string, offset uint6
 		return 0, h.unknown(e.ID())
 	case err != nil:
 		return 0, storeError("look at timeline", err)
-	case epoch != e.epoch || offset > st.Offset:
+	case epoch != "" && epoch != e.epoch, offset > st.Offset:
 		return -1, nil
 	}
 	return int64(offset), nil

@@ -47,7 +47,7 @@ func (h *Hub) own(ctx context.Context, meta timeline.Meta, o origin, sp *spool.S
 	c := h.sessionConfig(meta, o)
 	c.Pace = h.pace(meta.Principal)
 	c.Journal, c.Spool, c.Past = &journal{Writer: writer, hub: h, session: meta.ID, principal: meta.Principal}, sp, past
-	e.Session = session.New(c)
+	e.Session, e.recalled = session.New(c), past.Accounting()
 	own := &owned{entry: e, hub: h, writer: writer, spool: sp}
 	if o.Fetch != nil && h.outbox != nil && (past == nil || !past.Complete) {
 		own.fetch, o.Fetch.owned = o.Fetch, true
@@ -106,6 +106,7 @@ func (o *owned) live() {
 		"outcome", st.End.Outcome, "code", st.End.Code, "inferred", st.Accounting.Inferred, "skipped", st.Accounting.Skipped, "dur", time.Since(st.Created).Round(time.Millisecond))
 	h.keep(o.entry, time.Now(), func() {
 		h.totals.add(st.Accounting)
+		h.totals.subtract(o.recalled)
 		h.endings[Ended{st.End.Outcome, st.End.Code}]++
 	})
 	h.sweep(time.Now())

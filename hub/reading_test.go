@@ -57,10 +57,10 @@ func TestPositionThatIsVoidBeginsAnewAndSaysSo(t *testing.T) {
 		c := r.run(wire.Start{}, video(5)) // 7 events
 		id := c.Started.Session
 		for name, w := range map[string]client{
-			"unknown epoch":        r.watch(wire.Watch{Session: id, Epoch: "other", Offset: 3}),
-			"beyond the end":       r.watch(wire.Watch{Session: id, Offset: 8}),
-			"resume beyond":        r.resume(c, 8),
-			"resume without epoch": r.resume(client{t: t, Attachment: withEpoch(c, "")}, 3),
+			"unknown epoch":           r.watch(wire.Watch{Session: id, Epoch: "other", Offset: 3}),
+			"beyond the end":          r.watch(wire.Watch{Session: id, Offset: 8}),
+			"resume beyond":           r.resume(c, 8),
+			"resume of another epoch": r.resume(client{t: t, Attachment: withEpoch(c, "other")}, 3),
 		} {
 			if s := w.Started; s.Recovered || s.Offset != 0 || s.Epoch != c.Started.Epoch {
 				t.Errorf("%s: started %+v", name, s)
@@ -74,6 +74,23 @@ func TestPositionThatIsVoidBeginsAnewAndSaysSo(t *testing.T) {
 			t.Errorf("at the end: %d events, started %+v", n, w.Started)
 		}
 		c.read()
+		r.close()
+	})
+}
+
+func TestPositionWithoutAnEpochIsTakenAsItIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := open(t, options{})
+		c := r.start(wire.Start{})
+		c.upload(video(5))
+		c.read()
+		for name, back := range map[string]client{
+			"watch": r.watch(wire.Watch{Session: c.Started.Session, Offset: 3}), "resume": r.resume(client{t: t, Attachment: withEpoch(c, "")}, 3),
+		} {
+			if n := len(back.read()); n != 4 || !back.Started.Recovered || back.Started.Offset != 3 || back.Started.Epoch != c.Started.Epoch {
+				t.Errorf("%s: %d events, started %+v", name, n, back.Started)
+			}
+		}
 		r.close()
 	})
 }

@@ -16,8 +16,8 @@ func (h *Hub) Rejoin(ctx context.Context, principal, id string, results wire.Res
 		return nil, err
 	case !e.TakesRTP():
 		return nil, wire.Errorf(wire.Conflict, "session %.40q is not fed over WebRTC; resume it over a WebSocket", id)
-	case e.Status().End != nil:
-		return nil, wire.Errorf(wire.Conflict, "session %.40q has ended; POST without ?session= begins another one", id)
+	case e.Ends():
+		return nil, wire.Errorf(wire.Conflict, "session %.40q has ended, or is about to and takes nothing more; POST without ?session= begins another one", id)
 	}
 	status, err := h.timeline.Store().Status(ctx, id)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -322,4 +323,40 @@ func TestAFullQuotaRefusesUploadsUntilThereIsRoom(t *testing.T) {
 		r.run(wire.Start{}, unit).read()
 		r.close()
 	})
+}
+
+// A counter that begins with what earlier processes counted is, for who watches it, a jump.
+func TestARestartedHubCountsWhatItDoesItself(t *testing.T) {
+	for _, mode := range []wire.Mode{wire.File, wire.Live} {
+		afterBoth(t, func(t *testing.T, again func(*rig) *rig) {
+			r := open(t, options{engine: infertest.Config{Price: infertest.Price{Run: 100 * ms}, MaxBatch: 1}, decoders: sessiontest.Config{Cost: 50 * ms}})
+			c := r.start(wire.Start{Mode: mode})
+			for range 2 {
+				c.send(video(20))
+				time.Sleep(510 * ms)
+				c.Reader.Close()
+				r = again(r)
+				if a := r.Stats().Accounting; a.Inferred != 0 || a.Decoded != a.Dropped["not_recorded"] || !balanced(a) {
+					t.Errorf("%s: at the start %+v", mode, a)
+				}
+				c = r.resume(c, 0)
+			}
+			before := c.Session.Status().Accounting
+			c.upload(video(10))
+			end := c.end(c.read())
+			for range 2 { // it is tidied up, and kept
+				a := r.Stats().Accounting
+				all := sum(before, a) // of what was not recorded, both tell
+				all.Decoded, all.Dropped["not_recorded"] = all.Decoded-a.Dropped["not_recorded"], before.Dropped["not_recorded"]
+				if !reflect.DeepEqual(all, end.Accounting) || !balanced(a) || before.Inferred < 5 {
+					t.Errorf("%s: %+v\nof %+v\nbefore %+v", mode, a, end.Accounting, before)
+				}
+				synctest.Wait()
+			}
+			if a := end.Accounting; !balanced(a) || mode == wire.File && a.Inferred != 50 {
+				t.Errorf("%s: end %+v", mode, a)
+			}
+			r.close()
+		})
+	}
 }

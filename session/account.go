@@ -28,6 +28,7 @@ type counts struct {
 	inferred int64
 	failed   int64
 	dropped  [dropReasons]int64
+	refused  int64 // units of a camera that its client had no bytes left for
 }
 
 // settle counts an entry that leaves the queue.
@@ -51,6 +52,7 @@ func (c *counts) accounting(pending int64) wire.Accounting {
 		Undecoded: map[string]int64{
 			"corrupt": c.decode.Undecoded.Corrupt, "no_keyframe": c.decode.Undecoded.NoKeyframe,
 			"lost": c.decode.Undecoded.Lost, "late": c.decode.Undecoded.Late,
+			dropNames[rateLimited]: c.refused,
 		},
 	}
 	for why, n := range c.dropped {

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"detections/media"
 	"detections/media/spool"
 	"detections/session/wire"
 )
@@ -23,6 +24,8 @@ type input struct {
 	dues  dues
 	// complete: the media has come to its own end. Set before ended is closed.
 	complete atomic.Bool
+	// away is since when a feeder is waited for; nil: it is not.
+	away atomic.Pointer[time.Time]
 
 	// Guarded by mu, which is taken before Session.mu.
 	mu         sync.Mutex
@@ -31,8 +34,7 @@ type input struct {
 	closed     bool        // the session ended; final or not, no bytes are taken
 	incomplete *wire.Error // why the input ended before the media did
 	linger     *time.Timer
-	left       time.Time // when the feeder did
-	lingers    int       // absences of a feeder so far
+	lingers    int // absences of a feeder so far
 	pace       *time.Timer
 	marks      []mark
 	segments   []segment // that nobody decodes yet, in order
@@ -62,6 +64,7 @@ type Feeder struct {
 	sum      string
 	brake    brake
 	unit     []byte // owned by WriteUnit
+	refused  refused
 }
 
 // SHA256 is the hash of the bytes that had come when the feeder attached, in hex:
@@ -113,15 +116,16 @@ func (f *Feeder) Write(p []byte) (int, error) {
 	if f.in.s.takesUnits() {
 		return 0, wire.Errorf(wire.BadMessage, "the media of this session is taken picture by picture: JPEG as WebSocket messages, or over WebRTC")
 	}
-	return f.write(p)
+	return f.write(p, nil)
 }
 
-func (f *Feeder) write(p []byte) (int, error) {
+// write takes bytes, those of a unit if one is given.
+func (f *Feeder) write(p []byte, u *media.Unit) (int, error) {
 	in := f.in
 	err := f.hold(len(p))
 	if err == nil {
 		in.mu.Lock()
-		err = f.take(p)
+		err = f.take(p, u)
 		in.mu.Unlock()
 	}
 	in.grow()
@@ -131,7 +135,7 @@ func (f *Feeder) write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (f *Feeder) take(p []byte) error {
+func (f *Feeder) take(p []byte, u *media.Unit) error {
 	in, size := f.in, f.in.s.received()
 	switch {
 	case in.feeder != f:
@@ -144,7 +148,7 @@ func (f *Feeder) take(p []byte) error {
 		e := wire.Errorf(wire.TooLarge, "the media is larger than the limit of %d bytes", in.s.cfg.MaxBytes)
 		in.end(e) // the rest will never be taken
 		return e
-	case len(p) == 0:
+	case len(p) == 0, u != nil && f.refuses(u):
 		return nil
 	}
 	if in.cut && len(in.segments) == maxSegments {
@@ -243,12 +247,22 @@ func (in *input) abandon(nth int, patience time.Duration) {
 	in.grow()
 }
 
+// ends says that nothing more comes. It needs no lock.
+func (in *input) ends() bool {
+	select {
+	case <-in.ended:
+		return true
+	default:
+		return false
+	}
+}
+
 // The following are called with in.mu held.
 
 func (in *input) waitForFeeder(patience time.Duration) {
 	in.lingers++
 	nth := in.lingers
-	in.left = time.Now()
+	in.away.Store(new(time.Now()))
 	in.linger = time.AfterFunc(patience, func() { in.abandon(nth, patience) })
 }
 
@@ -266,6 +280,7 @@ func (in *input) stopTimers() {
 	if in.linger != nil {
 		in.linger.Stop()
 		in.linger = nil
+		in.away.Store(nil)
 	}
 	if in.pace != nil {
 		in.pace.Stop()

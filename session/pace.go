@@ -7,11 +7,14 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"detections/media"
 )
 
 // Pace is what one client may use per second, in all of its sessions and pictures
-// together. Nothing fails for it: files and bytes wait, live frames are dropped. A nil
-// Pace, and a nil part of one, bounds nothing.
+// together. Nothing fails for it: files and bytes wait, live frames are dropped, and so are
+// a camera's bytes, which nobody can hold up. A nil Pace, and a nil part of one, bounds
+// nothing.
 type Pace struct {
 	Frames *rate.Limiter // that are inferred
 	Bytes  *rate.Limiter // of media; its burst is at least one byte
@@ -76,6 +79,12 @@ func (p *Pace) due(bytes int) (at time.Time) {
 		}
 	}
 	return at
+}
+
+// inDebt says that the client has used the bytes of a whole second that is still to come.
+// Its uploads are always a little ahead, and a camera beside them gets something too.
+func (p *Pace) inDebt() bool {
+	return p != nil && p.Bytes != nil && p.Bytes.Tokens() <= -float64(p.Bytes.Burst())
 }
 
 // Reader reads no faster than the client may send.
@@ -168,4 +177,44 @@ func (w paced) Write(p []byte) (int, error) {
 		sleep(w.f.in.s.ctx.Done(), w.f.in.dues.last())
 	}
 	return n, err
+}
+
+// refused is what was left out of a camera's input. Owned by WriteUnit.
+type refused struct {
+	since time.Time // zero: nothing is; else all is up to a key frame
+	lost  int64     // that units which were left out told of
+}
+
+// askAfter is how long units are refused before a key frame is asked for. Soon after the
+// first of them it would be the only one that can be paid for, and its sender would make
+// nothing but key frames, which are large.
+const askAfter = time.Second
+
+// refuses says whether a unit is left out, and counts it: nobody can hold up a camera over
+// WebRTC, and in debt for hours its client could do nothing else. in.mu is held.
+func (f *Feeder) refuses(u *media.Unit) bool {
+	s, r := f.in.s, &f.refused
+	if !s.TakesRTP() {
+		return false // the window holds them up
+	}
+	inDebt, goesOn := s.cfg.Pace.inDebt(), !r.since.IsZero()
+	if !inDebt && (!goesOn || u.Key) {
+		if goesOn {
+			s.behind.Store(0)
+		}
+		*r = refused{}
+		return false
+	}
+	now := time.Now()
+	if !goesOn {
+		r.since = now
+	}
+	if long := now.Sub(r.since); !inDebt && long >= askAfter {
+		s.behind.Store(int64(s.budget() + long)) // the door asks for a key frame
+	}
+	r.lost = u.Lost
+	s.mu.Lock()
+	s.count.refused++
+	s.mu.Unlock()
+	return true
 }

@@ -27,6 +27,17 @@ type Past struct {
 	untracked  bool // objects need not be followed again
 }
 
+// Accounting is what the earlier life has counted; nil: nothing. Frames that were on their
+// way are not in it: this life decodes them again, or counts them as not recorded.
+func (p *Past) Accounting() wire.Accounting {
+	if p == nil {
+		return NoFrames()
+	}
+	a := p.count.accounting(0)
+	a.Decoded -= p.count.unsettled()
+	return a
+}
+
 // Line is an event of a session's own timeline with what was recorded beside it.
 type Line struct {
 	wire.Event

@@ -15,32 +15,38 @@ type replay struct {
 	at         media.Checkpoint
 }
 
-// The first byte of an encoded replay says its form. Form 3 had one reason less, form 2
-// nothing of the tracker either, and form 1 one more reason less.
+// The first byte of an encoded replay says its form. Form 4 has nothing of refused units;
+// it is still written where there are none, for a former version that may come back. Form 3
+// had one reason less, form 2 nothing of the tracker either, and form 1 one more reason less.
 const (
-	replayForm = 4
+	replayForm = 5
+	form4      = 4
 	form3      = 3
 	form1      = 1
 	endForm    = 1
 )
 
 // lacking is how many numbers a form lacks.
-var lacking = [replayForm + 1]int{1: 2, 2: 1, 3: 1}
+var lacking = [replayForm + 1]int{1: 3, 2: 2, 3: 2, 4: 1}
 
 func (r *replay) numbers() []*int64 {
 	all := []*int64{&r.count.inferred, &r.count.failed}
 	for i := range r.count.dropped {
 		all = append(all, &r.count.dropped[i])
 	}
-	return all
+	return append(all, &r.count.refused)
 }
 
 // append encodes it as a form, numbers of variable length, the tracker's part with its
 // length, and the checkpoint.
 func (r *replay) append(b []byte) []byte {
-	b = append(b, replayForm)
+	form, numbers := byte(replayForm), r.numbers()
+	if r.count.refused == 0 {
+		form = form4
+	}
+	b = append(b, form)
 	b = binary.AppendUvarint(b, r.configured)
-	for _, n := range r.numbers() {
+	for _, n := range numbers[:len(numbers)-lacking[form]] {
 		b = binary.AppendUvarint(b, uint64(*n))
 	}
 	b = binary.AppendUvarint(b, uint64(len(r.track)))

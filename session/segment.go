@@ -140,15 +140,15 @@ func (s *Session) recallLive(p *Past) {
 		s.first = max(s.first, c.Frame)
 	}
 	s.before = s.count.decode
-	s.lost = s.count.decode.Picked - s.count.settled()
+	s.lost = s.count.unsettled()
 	s.count.dropped[notRecorded] += s.lost
 }
 
-// settled is how many frames are accounted for.
-func (c *counts) settled() int64 {
-	n := c.inferred + c.failed
+// unsettled is how many frames have been picked and are not accounted for.
+func (c *counts) unsettled() int64 {
+	n := c.decode.Picked - c.inferred - c.failed
 	for _, d := range c.dropped {
-		n += d
+		n -= d
 	}
 	return n
 }

@@ -32,18 +32,15 @@ type Status struct {
 	ETA time.Duration
 }
 
-// Status returns the session as it stands.
+// Status returns the session as it stands. It does not wait for the input, which writes
+// to a disk: who asks for all sessions, as admission does, would wait for the slowest.
 func (s *Session) Status() Status {
-	in := s.input
-	in.mu.Lock()
-	total, lingering := s.cfg.Start.Media.Size, in.linger != nil
-	left := in.left
-	if in.final {
-		total = s.received()
-	}
-	in.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	total := s.cfg.Start.Media.Size
+	if s.input.ends() {
+		total = s.received()
+	}
 	st := Status{
 		ID: s.cfg.ID, Principal: s.cfg.Principal, Created: s.created, Mode: s.mode, Media: s.cfg.Start.Media,
 		State: s.state, AI: s.ai, Stream: s.stream, Model: s.model, Received: s.received(), Acked: s.acked,
@@ -52,8 +49,8 @@ func (s *Session) Status() Status {
 	if s.cfg.Spool == nil {
 		st.Accounting = s.end.Accounting
 	}
-	if lingering && st.State != wire.Ended {
-		st.State, st.Left = wire.Lingering, left
+	if left := s.input.away.Load(); left != nil && st.State != wire.Ended {
+		st.State, st.Left = wire.Lingering, *left
 	}
 	if total > 0 {
 		st.Percent = min(100, 100*float64(s.reached.Input)/float64(total))
@@ -121,6 +118,14 @@ func (s *Session) Unacked() int64 {
 // Heartbeat is how often connections are to be pinged.
 func (s *Session) Heartbeat() time.Duration {
 	return time.Duration(cmp.Or(s.cfg.Start.HeartbeatMS, wire.DefaultBeat)) * time.Millisecond
+}
+
+// Ends says that the session takes no more media: all has come, nobody came back with the
+// rest, or it is stopped. One that is suspended takes more in its next life.
+func (s *Session) Ends() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.end != nil || s.stopped != nil || s.input.ends()
 }
 
 // Failure is why the session failed: nil while it runs, and if it did not.

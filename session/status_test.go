@@ -112,3 +112,19 @@ func TestArrivalOfManySmallWrites(t *testing.T) {
 		}
 	})
 }
+
+// Or one slow write to a disk would hold up everything that asks for all sessions.
+func TestStatusDoesNotWaitForAWriteOfTheInput(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := begin(t, options{})
+		r.send(video(5))
+		r.feeder.Detach()
+		synctest.Wait()
+		release := r.HoldInput()
+		if st := r.Status(); st.State != wire.Lingering || st.Received != 5 || st.Left.IsZero() {
+			t.Errorf("status %+v", st)
+		}
+		release()
+		r.finish()
+	})
+}

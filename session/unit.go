@@ -26,8 +26,9 @@ func (s *Session) TakesRTP() bool { return s.takesUnits() && !s.TakesPictures() 
 // keptUnit bounds the memory that is kept for the next unit, in bytes.
 const keptUnit = 64 << 10
 
-// WriteUnit takes the next access unit: all of it, or nothing with a *wire.Error. One
-// goroutine at a time may call it.
+// WriteUnit takes the next access unit: all of it, or nothing with a *wire.Error. One that
+// a camera's client has no bytes left for is counted and left out. One goroutine at a time
+// may call it.
 func (f *Feeder) WriteUnit(u *media.Unit) error {
 	if !f.in.s.takesUnits() {
 		return wire.Errorf(wire.Conflict, "the media of this session is a stream of bytes, not of pictures")
@@ -35,13 +36,15 @@ func (f *Feeder) WriteUnit(u *media.Unit) error {
 	if len(u.Data) > media.MaxUnit {
 		return wire.Errorf(wire.TooLarge, "a picture has at most %d bytes, got %d", media.MaxUnit, len(u.Data))
 	}
-	b, err := media.AppendUnit(f.unit[:0], u)
+	next := *u
+	next.Lost += f.refused.lost
+	b, err := media.AppendUnit(f.unit[:0], &next)
 	if err != nil {
 		return err
 	}
 	if cap(b) <= keptUnit {
 		f.unit = b
 	}
-	_, err = f.write(b)
+	_, err = f.write(b, &next)
 	return err
 }

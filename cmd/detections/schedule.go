@@ -45,7 +45,7 @@ func capacity(l *hub.Limits, f *pflag.FlagSet) {
 	f.IntVar(&l.Files, "max-files", d.Files, "most files that are decoded at once; more wait for their turn")
 	f.IntVar(&l.PerPrincipal, "max-per-client", d.PerPrincipal, "most sessions of one client that run at once; 0: any number")
 	f.Float64Var(&l.FrameRate, "max-frame-rate-per-client", d.FrameRate, "most frames per second that are inferred for one client: those of files wait, live ones are dropped, pictures are refused; 0: any number")
-	f.Var((*byteSize)(&l.ByteRate), "max-byte-rate-per-client", "most bytes of media per second that are taken from one client: it is held up; 0: any number")
+	f.Var((*byteSize)(&l.ByteRate), "max-byte-rate-per-client", "most bytes of media per second that are taken from one client: it is held up, and of what it sends over WebRTC pictures are left out; 0: any number")
 	f.Float64Var(&l.MinRate, "min-rate", d.MinRate, "frames per second that every live session must be able to get, or another one is refused")
 }
 
