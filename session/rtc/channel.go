@@ -112,6 +112,8 @@ func (t *teller) run() error {
 			err = t.progress()
 		case text := <-t.replies:
 			err = t.send(text)
+		case <-t.c.failed:
+			return errors.Join(t.send(encodeError("", t.c.failure, true)), t.flush(0))
 		case <-t.closed:
 			return errGone
 		case <-t.c.gone:
@@ -176,7 +178,7 @@ func (t *teller) progress() error {
 func (t *teller) send(text []byte) error {
 	if len(text) > maxMessage {
 		e := wire.Errorf(wire.TooLarge, "an event has %d bytes, more than a data channel takes; read it by GET /v1/sessions/{id}/results", len(text))
-		text = errorMessage("", e)
+		text = encodeError("", e, false)
 	}
 	limit := uint64(buffered)
 	if t.fresh {
@@ -249,7 +251,7 @@ func (t *teller) hear(m webrtc.DataChannelMessage) {
 	}
 }
 
-func (t *teller) deny(id string, e *wire.Error) { t.reply(errorMessage(id, e)) }
+func (t *teller) deny(id string, e *wire.Error) { t.reply(encodeError(id, e, false)) }
 
 // reply hands a message to the writer. A client that asks faster than it reads gets no
 // answer to some of it.
@@ -260,6 +262,6 @@ func (t *teller) reply(text []byte) {
 	}
 }
 
-func errorMessage(id string, e *wire.Error) []byte {
-	return wire.Encode(wire.ErrorMessage{Type: wire.TypeError, ID: id, Code: e.Code, Message: e.Message, Temporary: e.Code.Info().Temporary})
+func encodeError(id string, e *wire.Error, fatal bool) []byte {
+	return wire.Encode(wire.ErrorMessage{Type: wire.TypeError, ID: id, Code: e.Code, Message: e.Message, Temporary: e.Code.Info().Temporary, Fatal: fatal})
 }

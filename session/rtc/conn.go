@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pion/sdp/v3"
@@ -26,10 +27,14 @@ type conn struct {
 	attached  *session.Attachment
 	fresh     bool // the session began with it
 
-	track   chan *webrtc.TrackRemote // receives the one track that is taken
+	track   chan *webrtc.TrackRemote // receives the track that is taken, the newest
+	tracks  atomic.Int32             // since ICE began
 	channel chan *webrtc.DataChannel // receives the one channel that is taken
 	state   chan webrtc.PeerConnectionState
-	deleted chan struct{} // closed by Delete
+	deleted chan struct{}    // closed by Delete
+	failing chan *wire.Error // receives why the media is not taken any more
+	failure *wire.Error      // the same; set before failed is closed
+	failed  chan struct{}
 	gone    chan struct{} // closed when the connection is to end
 	ended   chan struct{} // closed when the data channel has told all there is
 	done    chan struct{} // closed when it has ended
@@ -62,12 +67,7 @@ func (c *conn) negotiate() (string, error) {
 		default: // nobody listens any more
 		}
 	})
-	c.pc.OnTrack(func(t *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
-		select {
-		case c.track <- t:
-		default: // there is one
-		}
-	})
+	c.pc.OnTrack(func(t *webrtc.TrackRemote, _ *webrtc.RTPReceiver) { c.turnTo(t) })
 	c.pc.OnDataChannel(func(d *webrtc.DataChannel) {
 		if d.Label() != wire.Subprotocol {
 			_ = d.Close()
@@ -128,6 +128,40 @@ func ufragOf(d *sdp.SessionDescription) string {
 	return u
 }
 
+// maxTracks bounds the tracks that a client can begin between two restarts of ICE: of
+// each something is kept until the connection ends.
+const maxTracks = 16
+
+// turnTo lets the receiver take another track. Sound is declined, but may come.
+func (c *conn) turnTo(t *webrtc.TrackRemote) {
+	if t.Kind() != webrtc.RTPCodecTypeVideo {
+		return
+	}
+	if c.tracks.Add(1) > maxTracks {
+		c.fail(wire.Errorf(wire.Quota, "more than %d tracks on one connection; open another", maxTracks))
+		return
+	}
+	for {
+		select {
+		case c.track <- t:
+			return
+		default:
+		}
+		select {
+		case <-c.track: // an older one
+		default:
+		}
+	}
+}
+
+// fail has the client told why its connection ends. The session goes on: it can come back.
+func (c *conn) fail(e *wire.Error) {
+	select {
+	case c.failing <- e:
+	default: // it has been told of another reason
+	}
+}
+
 const (
 	// lastWords is how long a client may take to read how its session ended.
 	lastWords = 2 * time.Second
@@ -167,19 +201,27 @@ func (c *conn) letGo() {
 func (c *conn) wait() *wire.Error {
 	handshake := time.NewTimer(c.s.cfg.Handshake)
 	defer handshake.Stop()
-	deleted, over, quit := c.deleted, c.attached.Session.Done(), c.s.quit
-	var words <-chan time.Time
+	deleted, over, quit, failing := c.deleted, c.attached.Session.Done(), c.s.quit, c.failing
+	var words, silent <-chan time.Time
 	for {
 		select {
 		case st := <-c.state:
 			switch st {
 			case webrtc.PeerConnectionStateConnected:
-				handshake.Stop()
+				if handshake.Stop() {
+					silent = time.After(c.s.cfg.First)
+				}
 			case webrtc.PeerConnectionStateFailed, webrtc.PeerConnectionStateClosed:
 				return wire.Errorf(wire.UploadIncomplete, "the WebRTC connection failed before any media came")
 			}
 		case <-handshake.C:
 			return wire.Errorf(wire.UploadIncomplete, "ICE and DTLS did not finish within %v; is the hub's media port reachable, over UDP or TCP?", c.s.cfg.Handshake)
+		case <-silent:
+			c.endIfEmpty()
+		case c.failure = <-failing:
+			failing = nil
+			close(c.failed) // the channel may open only now: it comes after the first media
+			words = time.After(lastWords)
 		case <-deleted:
 			deleted = nil
 			c.attached.Feeder.EOF()
@@ -197,6 +239,15 @@ func (c *conn) wait() *wire.Error {
 			quit = nil
 			words = time.After(goodbye)
 		}
+	}
+}
+
+// endIfEmpty ends a session of which no picture has ever come: what it sends, if
+// anything, is of no use. A camera that pauses sends nothing either, for as long as it
+// likes, and so may one that comes back.
+func (c *conn) endIfEmpty() {
+	if c.attached.Session.Status().Received == 0 {
+		c.attached.Feeder.Fail(wire.Errorf(wire.UploadIncomplete, "no picture came within %v of connecting; does the track send, in a codec of the answer, and begin with a key frame?", c.s.cfg.First))
 	}
 }
 

@@ -46,6 +46,8 @@ type Config struct {
 	ICEServers []ICEServer
 	// Handshake is how long ICE and DTLS may take; default 10 s.
 	Handshake time.Duration
+	// First is how long a session may last without a picture once it is connected; default 30 s.
+	First time.Duration
 	// Lost is how long a connection may be silent until it counts as lost; default 10 s.
 	Lost time.Duration
 	// Jitter is how long a missing packet is waited for; default 200 ms.
@@ -90,7 +92,7 @@ type Server struct {
 // New opens the sockets. Close the Server when the hub has drained.
 func New(c Config) (*Server, error) {
 	for d, def := range map[*time.Duration]time.Duration{
-		&c.Handshake: 10 * time.Second, &c.Lost: 10 * time.Second, &c.Jitter: 200 * time.Millisecond, &c.Write: 10 * time.Second,
+		&c.Handshake: 10 * time.Second, &c.First: 30 * time.Second, &c.Lost: 10 * time.Second, &c.Jitter: 200 * time.Millisecond, &c.Write: 10 * time.Second,
 	} {
 		if *d == 0 {
 			*d = def
@@ -209,7 +211,7 @@ func (s *Server) Offer(ctx context.Context, principal string, o Offer) (*Answer,
 	c := &conn{
 		s: s, id: rand.Text(), principal: principal, may: o.May, offer: parsed, log: s.log,
 		track: make(chan *webrtc.TrackRemote, 1), channel: make(chan *webrtc.DataChannel, 1),
-		state: make(chan webrtc.PeerConnectionState, 16), deleted: make(chan struct{}), done: make(chan struct{}), gone: make(chan struct{}), ended: make(chan struct{}),
+		state: make(chan webrtc.PeerConnectionState, 16), deleted: make(chan struct{}), failing: make(chan *wire.Error, 1), failed: make(chan struct{}), done: make(chan struct{}), gone: make(chan struct{}), ended: make(chan struct{}),
 	}
 	answer, err := c.negotiate()
 	if err != nil {
