@@ -2,7 +2,6 @@ package rtc_test
 
 import (
 	"context"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -111,24 +110,13 @@ func TestAPacketOfAnUnknownCodecHarmsNothing(t *testing.T) {
 	}
 }
 
-// nameless takes out of an offer by which number the stream is known.
-func nameless(sdp string) string {
-	var out []string
-	for line := range strings.SplitSeq(sdp, "\r\n") {
-		if !strings.HasPrefix(line, "a=ssrc") {
-			out = append(out, line)
-		}
-	}
-	return strings.Join(out, "\r\n")
-}
-
 // A sender that begins another stream, as one does that has begun to encode anew, is
 // followed, and time goes on.
 func TestAnotherStreamIsFollowed(t *testing.T) {
 	s := newHouse(t, hub.Limits{}, rtc.Config{})
 	var mu sync.Mutex
 	var number, clock uint32
-	pub := s.publish(rtctest.Options{NoChannel: true, Offer: nameless, Wire: func(h *rtp.Header) {
+	pub := s.publish(rtctest.Options{Offer: nameless, Wire: func(h *rtp.Header) {
 		mu.Lock()
 		defer mu.Unlock()
 		h.SSRC += number
