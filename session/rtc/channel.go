@@ -44,9 +44,9 @@ var errGone = errors.New("the data channel is gone")
 func (c *conn) tell() {
 	for {
 		select {
-		case d := <-c.channel:
-			err := newTeller(c, d).run()
-			_ = d.Close()
+		case t := <-c.channel:
+			err := t.run()
+			_ = t.d.Close()
 			if err == nil {
 				close(c.ended)
 				return

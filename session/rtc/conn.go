@@ -27,19 +27,20 @@ type conn struct {
 	attached  *session.Attachment
 	fresh     bool // the session began with it
 
-	track   chan *webrtc.TrackRemote // receives the track that is taken, the newest
-	tracks  atomic.Int32             // since ICE began
-	channel chan *webrtc.DataChannel // receives the one channel that is taken
-	state   chan webrtc.PeerConnectionState
-	deleted chan struct{}    // closed by Delete
-	failing chan *wire.Error // receives why the media is not taken any more
-	failure *wire.Error      // the same; set before failed is closed
-	failed  chan struct{}
-	gone    chan struct{} // closed when the connection is to end
-	ended   chan struct{} // closed when the data channel has told all there is
-	done    chan struct{} // closed when it has ended
-	work    sync.WaitGroup
-	results resultsFilter
+	track    chan *webrtc.TrackRemote // receives the track that is taken, the newest
+	tracks   atomic.Int32             // since ICE began
+	channel  chan *teller             // receives the channel that is taken next
+	channels atomic.Int32             // so far
+	state    chan webrtc.PeerConnectionState
+	deleted  chan struct{}    // closed by Delete
+	failing  chan *wire.Error // receives why the media is not taken any more
+	failure  *wire.Error      // the same; set before failed is closed
+	failed   chan struct{}
+	gone     chan struct{} // closed when the connection is to end
+	ended    chan struct{} // closed when the data channel has told all there is
+	done     chan struct{} // closed when it has ended
+	work     sync.WaitGroup
+	results  resultsFilter
 
 	// Guarded by mu, once it is found by others.
 	mu         sync.Mutex
@@ -68,19 +69,7 @@ func (c *conn) negotiate() (string, error) {
 		}
 	})
 	c.pc.OnTrack(func(t *webrtc.TrackRemote, _ *webrtc.RTPReceiver) { c.turnTo(t) })
-	c.pc.OnDataChannel(func(d *webrtc.DataChannel) {
-		if d.Label() != wire.Subprotocol {
-			_ = d.Close()
-			return
-		}
-		d.OnOpen(func() {
-			select {
-			case c.channel <- d:
-			default:
-				_ = d.Close()
-			}
-		})
-	})
+	c.pc.OnDataChannel(c.open)
 	answer, err := c.answer()
 	if err != nil {
 		_ = c.pc.GracefulClose()
@@ -126,6 +115,32 @@ func ufragOf(d *sdp.SessionDescription) string {
 	}
 	u, _ := d.Attribute("ice-ufrag")
 	return u
+}
+
+// maxChannels bounds the data channels that a client can open on a connection: each takes
+// 64 KiB, and something of it is kept until the connection ends.
+const maxChannels = 16
+
+// open takes a data channel. It is heard from the beginning: what a client says as soon as
+// it is open would be lost.
+func (c *conn) open(d *webrtc.DataChannel) {
+	if c.channels.Add(1) > maxChannels {
+		c.fail(wire.Errorf(wire.Quota, "more than %d data channels on one connection; open another", maxChannels))
+		_ = d.Close()
+		return
+	}
+	if d.Label() != wire.Subprotocol {
+		_ = d.Close()
+		return
+	}
+	t := newTeller(c, d)
+	d.OnOpen(func() {
+		select {
+		case c.channel <- t:
+		default:
+			_ = d.Close()
+		}
+	})
 }
 
 // maxTracks bounds the tracks that a client can begin between two restarts of ICE: of

@@ -210,7 +210,7 @@ func (s *Server) Offer(ctx context.Context, principal string, o Offer) (*Answer,
 	}
 	c := &conn{
 		s: s, id: rand.Text(), principal: principal, may: o.May, offer: parsed, log: s.log,
-		track: make(chan *webrtc.TrackRemote, 1), channel: make(chan *webrtc.DataChannel, 1),
+		track: make(chan *webrtc.TrackRemote, 1), channel: make(chan *teller, 1),
 		state: make(chan webrtc.PeerConnectionState, 16), deleted: make(chan struct{}), failing: make(chan *wire.Error, 1), failed: make(chan struct{}), done: make(chan struct{}), gone: make(chan struct{}), ended: make(chan struct{}),
 	}
 	answer, err := c.negotiate()
