@@ -70,17 +70,18 @@ func (c *conn) negotiate() (string, error) {
 	})
 	c.pc.OnTrack(func(t *webrtc.TrackRemote, _ *webrtc.RTPReceiver) { c.turnTo(t) })
 	c.pc.OnDataChannel(c.open)
-	answer, err := c.answer()
+	answer, err := c.answer(c.offer)
 	if err != nil {
 		_ = c.pc.GracefulClose()
 		return "", wire.Errorf(wire.BadMessage, "the SDP offer is not usable: %.200s", err)
 	}
+	c.etag = etagOf(answer, c.restarts)
 	return answer, nil
 }
 
-// answer takes the offer and answers it, with all own candidates.
-func (c *conn) answer() (string, error) {
-	if err := c.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: c.offer.text}); err != nil {
+// answer takes an offer and answers it, with all own candidates.
+func (c *conn) answer(o *offer) (string, error) {
+	if err := c.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: o.text}); err != nil {
 		return "", err
 	}
 	answer, err := c.pc.CreateAnswer(nil)
@@ -100,11 +101,17 @@ func (c *conn) answer() (string, error) {
 	if err := d.UnmarshalString(text); err != nil {
 		return "", err
 	}
-	if bundle, ok := d.Attribute("group"); ok && c.offer.alone {
+	if bundle, ok := d.Attribute("group"); ok && o.alone {
 		text = strings.Replace(text, "a=group:"+bundle+"\r\n", "", 1)
 	}
-	c.etag = fmt.Sprintf("%q", ufragOf(&d)+"-"+fmt.Sprint(c.restarts))
 	return bestFirst(text), nil
+}
+
+// etagOf stands for an ICE session, by what an answer says.
+func etagOf(answer string, restarts int) string {
+	var d sdp.SessionDescription
+	_ = d.UnmarshalString(answer) // it was made here
+	return fmt.Sprintf("%q", ufragOf(&d)+"-"+fmt.Sprint(restarts))
 }
 
 func ufragOf(d *sdp.SessionDescription) string {

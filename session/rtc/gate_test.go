@@ -18,8 +18,10 @@ type caller struct {
 	from string
 }
 
-func (c caller) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(c.from)) }
-func (caller) Close() error           { return nil }
+func (c caller) RemoteAddr() net.Addr {
+	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(c.from))
+}
+func (caller) Close() error { return nil }
 
 // script is a listener whose connections and errors are written down.
 type script chan any
