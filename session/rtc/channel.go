@@ -1,7 +1,6 @@
 package rtc
 
 import (
-	"context"
 	"errors"
 	"io"
 	"time"
@@ -42,6 +41,7 @@ var errGone = errors.New("the data channel is gone")
 // tell sends the session's events on the data channel that the client opens: one
 // after the other, should it close one and open another.
 func (c *conn) tell() {
+	c.follower = follower{reader: c.attached.Reader, wants: c.results.wants, offset: c.attached.Started.Offset}
 	for {
 		select {
 		case t := <-c.channel:
@@ -80,7 +80,9 @@ func newTeller(c *conn, d *webrtc.DataChannel) *teller {
 
 func (t *teller) run() error {
 	s, over := t.c.attached.Session, t.c.attached.Session.Done()
-	if err := t.send(wire.Encode(t.c.attached.Started)); err != nil {
+	started := t.c.attached.Started
+	started.Offset = t.c.follower.offset
+	if err := t.send(wire.Encode(started)); err != nil {
 		return err
 	}
 	progress := time.NewTicker(progressEvery)
@@ -128,32 +130,11 @@ func (t *teller) run() error {
 // events sends what is new on the timeline. Of the results that have gathered while
 // the client could not be sent anything, a channel of the newest gets only the last.
 func (t *teller) events() (n int, more <-chan struct{}, err error) {
-	var newest []byte
-	for {
-		var events []wire.Event
-		events, more, err = t.c.attached.Reader.Poll(context.Background())
-		n += len(events)
-		for _, e := range events {
-			switch {
-			case !t.c.results.wants(e):
-			case t.fresh && e.Type == wire.TypeDetections:
-				newest = e.Message
-			default:
-				if err := t.send(e.Message); err != nil {
-					return n, nil, err
-				}
-			}
-		}
-		if len(events) == 0 || err != nil || !t.fresh {
-			break
-		}
+	next := t.c.follower.each
+	if t.fresh {
+		next = t.c.follower.freshest
 	}
-	if newest != nil {
-		if e := t.send(newest); e != nil {
-			return n, nil, e
-		}
-	}
-	return n, more, err
+	return next(func(e wire.Event) error { return t.send(e.Message) })
 }
 
 func (t *teller) status() error {

@@ -74,6 +74,31 @@ func TestAChannelIsHeardFromTheBeginning(t *testing.T) {
 	}
 }
 
+// Another channel goes on where the one before ended.
+func TestAnotherChannelGoesOnWithTheNextEvent(t *testing.T) {
+	s := newHouse(t, hub.Limits{}, rtc.Config{})
+	pub := s.publish(rtctest.Options{}, loopback())
+	for range 20 {
+		s.next(pub, "detections")
+	}
+	heard := second(t, pub, `{"type":"ping","t":1}`)
+	if err := pub.Hang(); err != nil {
+		t.Fatal(err)
+	}
+	started := <-heard
+	if started.Type != "started" || started.Offset < 20 {
+		t.Errorf("%+v", started)
+	}
+	for m := range heard {
+		if m.Type == "detections" {
+			if m.Offset != started.Offset+1 {
+				t.Errorf("%+v after %+v", m, started)
+			}
+			return
+		}
+	}
+}
+
 func TestAClientOpensFewDataChannels(t *testing.T) {
 	s := newHouse(t, hub.Limits{}, rtc.Config{})
 	pub := s.publish(rtctest.Options{}, loopback())

@@ -42,6 +42,8 @@ type conn struct {
 	work     sync.WaitGroup
 	results  resultsFilter
 
+	follower follower // owned by tell
+
 	// Guarded by mu, once it is found by others.
 	mu         sync.Mutex
 	offer      *offer

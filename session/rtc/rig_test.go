@@ -138,6 +138,7 @@ type message struct {
 	Reason     string
 	Outcome    string
 	Session    string
+	Offset     uint64
 	Fatal      bool
 	Temporary  bool
 	Width      int

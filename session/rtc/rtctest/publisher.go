@@ -274,6 +274,9 @@ func (p *Publisher) Clip() *Clip { return p.o.Clip }
 // Say sends a message on the data channel.
 func (p *Publisher) Say(text string) error { return p.channel.SendText(text) }
 
+// Hang closes the data channel.
+func (p *Publisher) Hang() error { return p.channel.Close() }
+
 // KeyAt lets a frame be a key frame, though nobody asks for one.
 func (p *Publisher) KeyAt(frame int) { p.keyAt.Store(int64(frame)) }
 
