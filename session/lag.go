@@ -24,7 +24,9 @@ func (s *Session) keepUp() {
 	at := s.reached.Input
 	s.mu.Unlock()
 	now, age := time.Now(), s.input.backlog(at)
-	s.behind.Store(int64(age))
+	s.mu.Lock()
+	s.behind = behind{age, now}
+	s.mu.Unlock()
 	l, budget := &s.lag, s.budget()
 	switch {
 	case age <= 2*budget:
@@ -37,8 +39,25 @@ func (s *Session) keepUp() {
 	}
 }
 
-// Behind is how far decoding is behind what has come, in a live session.
-func (s *Session) Behind() time.Duration { return time.Duration(s.behind.Load()) }
+// behind is how far decoding was behind what had come, and when.
+type behind struct {
+	by time.Duration
+	at time.Time
+}
+
+// behindFor is how long that says anything. It is found out with each picture that is
+// picked, and they may be far apart.
+const behindFor = time.Second
+
+// Behind is how far decoding is behind what has come, in a live session, as far as is known.
+func (s *Session) Behind() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if time.Since(s.behind.at) >= behindFor {
+		return 0
+	}
+	return s.behind.by
+}
 
 // Budget is how old a live frame may be when its result is there.
 func (s *Session) Budget() time.Duration { return s.budget() }
