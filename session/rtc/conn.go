@@ -200,6 +200,7 @@ const goodbye = 300 * time.Millisecond
 // live owns the connection until it has ended.
 func (c *conn) live() {
 	defer close(c.done)
+	defer c.s.ended()
 	c.work.Go(c.receive)
 	c.work.Go(c.tell)
 	why := c.wait()

@@ -38,17 +38,22 @@ func (h interrupted) Start(ctx context.Context, principal string, m wire.Start) 
 	return a, nil
 }
 
+// held waits.
+func held(ctx context.Context, until <-chan struct{}) error {
+	select {
+	case <-until:
+	case <-ctx.Done():
+	}
+	return ctx.Err()
+}
+
 // Media that is not taken now is not the session's end: the client is told, and lets go,
 // and can come back.
 func TestAClientWhoseMediaIsNotTakenNowIsToldAndLetGo(t *testing.T) {
 	calm, decoding := make(chan struct{}), make(chan struct{}, 100)
 	decoders := sessiontest.Config{Starting: func(ctx context.Context) error {
 		decoding <- struct{}{}
-		select {
-		case <-calm:
-		case <-ctx.Done():
-		}
-		return ctx.Err()
+		return held(ctx, calm)
 	}}
 	s := furnish(t, hub.Limits{}, rtc.Config{}, decoders, func(h rtc.Hub) rtc.Hub { return interrupted{h, decoding} })
 	pub := s.publish(rtctest.Options{}, loopback())
@@ -62,6 +67,22 @@ func TestAClientWhoseMediaIsNotTakenNowIsToldAndLetGo(t *testing.T) {
 	close(calm)
 	s.until("the segments are decoded", func() bool { return s.hub.Sessions("local")[0].Accounting.Decoded > 60 })
 	s.next(s.publish(rtctest.Options{URL: "?session=" + pub.Session}, loopback()), "detections")
+}
+
+func TestADeletedConnectionCountsUntilItIsGone(t *testing.T) {
+	calm := make(chan struct{})
+	decoders := sessiontest.Config{Starting: func(ctx context.Context) error { return held(ctx, calm) }}
+	s := furnish(t, hub.Limits{}, rtc.Config{}, decoders, func(h rtc.Hub) rtc.Hub { return h })
+	pub := s.publish(rtctest.Options{}, loopback())
+	s.until("media has come", func() bool { return s.hub.Sessions("local")[0].Received > 0 })
+	if err := pub.Delete(); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.rtc.Connections(); n != 1 {
+		t.Errorf("%d connections", n)
+	}
+	close(calm)
+	s.until("the connection is gone", func() bool { return s.rtc.Connections() == 0 })
 }
 
 // A client that is connected and sends nothing that can be used does not keep its place.

@@ -86,7 +86,8 @@ type Server struct {
 	// Guarded by mu.
 	mu        sync.Mutex
 	closed    bool
-	resources map[string]*conn // by the secret in their URL
+	resources map[string]*conn // by the secret in their URL, unless they were deleted
+	living    int              // connections, deleted or not
 }
 
 // New opens the sockets. Close the Server when the hub has drained.
@@ -242,6 +243,7 @@ func (s *Server) add(c *conn) bool {
 		return false
 	}
 	s.resources[c.id] = c
+	s.living++
 	s.conns.Go(c.live)
 	return true
 }
@@ -250,6 +252,12 @@ func (s *Server) forget(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.resources, c.id)
+}
+
+func (s *Server) ended() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.living--
 }
 
 // find is the resource of a principal.
@@ -266,11 +274,12 @@ func unknown() error {
 	return wire.Errorf(wire.UnknownSession, "there is no such WHIP session (any more); POST an offer to begin one")
 }
 
-// Connections is how many there are.
+// Connections is how many there are. One that was deleted lives on until its client was
+// told the end.
 func (s *Server) Connections() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.resources)
+	return s.living
 }
 
 // Delete ends a connection and, once what has come is decoded, its session.

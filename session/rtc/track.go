@@ -269,12 +269,15 @@ func (r *receiver) write(f frame, now time.Time) error {
 	return err
 }
 
-// count goes on with the RTP clock. That of another track begins anywhere; until its first
-// frame our own counts.
+// maxBack is how far the RTP clock may go back, in its ticks: B-frames do, by little.
+const maxBack = 5 * 90000
+
+// count goes on with the RTP clock. That of another track begins anywhere, and so may one
+// that was set back: to the frame behind such a jump our own counts.
 func (r *receiver) count(f frame) {
 	switch step := int64(int32(f.ts - r.last)); {
 	case !r.begun:
-	case r.moved:
+	case r.moved || step < -maxBack:
 		r.ticks += max(1, int64(90000*f.first.Sub(r.came).Seconds()))
 		r.known = false
 	default:
