@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/pion/rtp"
 
@@ -104,16 +105,16 @@ func TestASessionWithoutAnyPictureEnds(t *testing.T) {
 
 // A camera that pauses sends nothing, for as long as it likes.
 func TestACameraMayPause(t *testing.T) {
-	s := newHouse(t, hub.Limits{}, rtc.Config{First: 100 * ms})
+	s := newHouse(t, hub.Limits{}, rtc.Config{First: 2 * time.Second})
 	pub := s.publish(rtctest.Options{Still: true}, loopback())
 	s.next(pub, "started")
 	key := clip().Frames[0].Data
-	for range 2 {
+	for range 3 { // the third time it was connected for longer
 		if err := pub.Send(key); err != nil {
 			t.Fatal(err)
 		}
 		s.next(pub, "detections")
-		s.next(pub, "progress") // is told after a second
+		s.next(pub, "progress") // is told every second, from when the channel opened
 	}
 }
 
