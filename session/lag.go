@@ -24,7 +24,9 @@ func (s *Session) keepUp() {
 	at := s.reached.Input
 	s.mu.Unlock()
 	now, age := time.Now(), s.input.backlog(at)
-	s.behind.Store(int64(age))
+	s.mu.Lock()
+	s.behind = behind{age, now}
+	s.mu.Unlock()
 	l, budget := &s.lag, s.budget()
 	switch {
 	case age <= 2*budget:
@@ -37,11 +39,26 @@ func (s *Session) keepUp() {
 	}
 }
 
-// Behind is how far decoding is behind what has come, in a live session.
-func (s *Session) Behind() time.Duration { return time.Duration(s.behind.Load()) }
+// behind is how far decoding was behind what had come, and when.
+type behind struct {
+	by time.Duration
+	at time.Time
+}
 
-// Budget is how old a live frame may be when its result is there.
-func (s *Session) Budget() time.Duration { return s.budget() }
+// behindFor is how long that says anything. It is found out with each picture that is
+// picked, and they may be far apart.
+const behindFor = time.Second
+
+// lags says that decoding is further behind than a frame may be old.
+func (s *Session) lags() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.behind.by > s.budget() && time.Since(s.behind.at) < behindFor
+}
+
+// WantsKey says that a key frame would help: decoding is behind and can leave out what
+// comes before it, or units were left out up to it. Who calls WriteUnit may call it.
+func (f *Feeder) WantsKey() bool { return f.refused.asks || f.in.s.lags() }
 
 // backlog is how much later than the byte before a size the last byte came.
 func (in *input) backlog(size int64) time.Duration {

@@ -60,3 +60,24 @@ func TestLiveThatWaitedForAnEngineCatchesUp(t *testing.T) {
 		}
 	})
 }
+
+// How far decoding was behind with a picture says little when the next one is far away.
+func TestThatDecodingWasBehindIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := begin(t, options{start: wire.Start{Mode: wire.Live, BudgetMS: 20, Sample: &wire.Sample{Every: 50}}, decoders: sessiontest.Config{Cost: 41 * ms}})
+		r.slowly(51)
+		for range 100 {
+			r.send("K")
+		}
+		time.Sleep(100 * ms) // the second picture is picked
+		if !r.feeder.WantsKey() {
+			t.Error("decoding is not behind")
+		}
+		time.Sleep(time.Second) // the third is not
+		if r.feeder.WantsKey() {
+			t.Error("it is behind still")
+		}
+		r.feeder.EOF()
+		r.finish()
+	})
+}

@@ -182,6 +182,7 @@ func (w paced) Write(p []byte) (int, error) {
 // refused is what was left out of a camera's input. Owned by WriteUnit.
 type refused struct {
 	since time.Time // zero: nothing is; else all is up to a key frame
+	asks  bool      // for that key frame
 	lost  int64     // that units which were left out told of
 }
 
@@ -199,9 +200,6 @@ func (f *Feeder) refuses(u *media.Unit) bool {
 	}
 	inDebt, goesOn := s.cfg.Pace.inDebt(), !r.since.IsZero()
 	if !inDebt && (!goesOn || u.Key) {
-		if goesOn {
-			s.behind.Store(0)
-		}
 		*r = refused{}
 		return false
 	}
@@ -209,9 +207,7 @@ func (f *Feeder) refuses(u *media.Unit) bool {
 	if !goesOn {
 		r.since = now
 	}
-	if long := now.Sub(r.since); !inDebt && long >= askAfter {
-		s.behind.Store(int64(s.budget() + long)) // the door asks for a key frame
-	}
+	r.asks = !inDebt && now.Sub(r.since) >= askAfter
 	r.lost = u.Lost
 	s.mu.Lock()
 	s.count.refused++

@@ -20,7 +20,7 @@ func (r *rig) camera(d time.Duration) (sent int64) {
 		must(r.t, r.feeder.WriteUnit(&u))
 		sent++
 		time.Sleep(50 * ms)
-		key = r.Behind() > r.Budget()
+		key = r.feeder.WantsKey()
 	}
 	return sent
 }

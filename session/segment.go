@@ -107,7 +107,7 @@ var ofCutSegments = []wire.Code{wire.UnsupportedMedia, wire.DecodeFailed, wire.U
 func (s *Session) enterSegment(seg segment) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.segment = seg
+	s.segment, s.behind = seg, behind{}
 	if seg.reason == "" {
 		return
 	}

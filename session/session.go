@@ -23,7 +23,6 @@ import (
 	"os"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"detections/infer"
@@ -138,10 +137,9 @@ type Session struct {
 	offset     uint64 // of the last event
 	acked      int64
 	reached    media.FrameInfo // the last frame put
+	behind     behind          // as of then
 	isReady    bool
 	end        *wire.End // set when the session concludes
-
-	behind atomic.Int64 // ns: see Behind
 
 	lag lag // owned by decode
 

@@ -154,12 +154,12 @@ func (s *Server) whipPatch(w http.ResponseWriter, r *http.Request) error {
 	case err != nil:
 		return err
 	}
-	w.Header().Set("ETag", etag)
 	w.Header().Set("Cache-Control", "no-store")
-	if answer == "" {
+	if answer == "" { // nor an ETag: it is the same ICE session
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
+	w.Header().Set("ETag", etag)
 	w.Header().Set("Content-Type", typeSDPFrag)
 	_, _ = io.WriteString(w, answer) //nolint:gosec // G705: SDP, by its type; the client may be gone
 	return nil

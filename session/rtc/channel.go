@@ -1,7 +1,6 @@
 package rtc
 
 import (
-	"context"
 	"errors"
 	"io"
 	"time"
@@ -42,11 +41,12 @@ var errGone = errors.New("the data channel is gone")
 // tell sends the session's events on the data channel that the client opens: one
 // after the other, should it close one and open another.
 func (c *conn) tell() {
+	c.follower = follower{reader: c.attached.Reader, wants: c.results.wants, offset: c.attached.Started.Offset}
 	for {
 		select {
-		case d := <-c.channel:
-			err := newTeller(c, d).run()
-			_ = d.Close()
+		case t := <-c.channel:
+			err := t.run()
+			_ = t.d.Close()
 			if err == nil {
 				close(c.ended)
 				return
@@ -80,7 +80,9 @@ func newTeller(c *conn, d *webrtc.DataChannel) *teller {
 
 func (t *teller) run() error {
 	s, over := t.c.attached.Session, t.c.attached.Session.Done()
-	if err := t.send(wire.Encode(t.c.attached.Started)); err != nil {
+	started := t.c.attached.Started
+	started.Offset = t.c.follower.offset
+	if err := t.send(wire.Encode(started)); err != nil {
 		return err
 	}
 	progress := time.NewTicker(progressEvery)
@@ -112,6 +114,8 @@ func (t *teller) run() error {
 			err = t.progress()
 		case text := <-t.replies:
 			err = t.send(text)
+		case <-t.c.failed:
+			return errors.Join(t.send(encodeError("", t.c.failure, true)), t.flush(0))
 		case <-t.closed:
 			return errGone
 		case <-t.c.gone:
@@ -126,32 +130,11 @@ func (t *teller) run() error {
 // events sends what is new on the timeline. Of the results that have gathered while
 // the client could not be sent anything, a channel of the newest gets only the last.
 func (t *teller) events() (n int, more <-chan struct{}, err error) {
-	var newest []byte
-	for {
-		var events []wire.Event
-		events, more, err = t.c.attached.Reader.Poll(context.Background())
-		n += len(events)
-		for _, e := range events {
-			switch {
-			case !t.c.results.wants(e):
-			case t.fresh && e.Type == wire.TypeDetections:
-				newest = e.Message
-			default:
-				if err := t.send(e.Message); err != nil {
-					return n, nil, err
-				}
-			}
-		}
-		if len(events) == 0 || err != nil || !t.fresh {
-			break
-		}
+	next := t.c.follower.each
+	if t.fresh {
+		next = t.c.follower.freshest
 	}
-	if newest != nil {
-		if e := t.send(newest); e != nil {
-			return n, nil, e
-		}
-	}
-	return n, more, err
+	return next(func(e wire.Event) error { return t.send(e.Message) })
 }
 
 func (t *teller) status() error {
@@ -176,7 +159,7 @@ func (t *teller) progress() error {
 func (t *teller) send(text []byte) error {
 	if len(text) > maxMessage {
 		e := wire.Errorf(wire.TooLarge, "an event has %d bytes, more than a data channel takes; read it by GET /v1/sessions/{id}/results", len(text))
-		text = errorMessage("", e)
+		text = encodeError("", e, false)
 	}
 	limit := uint64(buffered)
 	if t.fresh {
@@ -249,7 +232,7 @@ func (t *teller) hear(m webrtc.DataChannelMessage) {
 	}
 }
 
-func (t *teller) deny(id string, e *wire.Error) { t.reply(errorMessage(id, e)) }
+func (t *teller) deny(id string, e *wire.Error) { t.reply(encodeError(id, e, false)) }
 
 // reply hands a message to the writer. A client that asks faster than it reads gets no
 // answer to some of it.
@@ -260,6 +243,6 @@ func (t *teller) reply(text []byte) {
 	}
 }
 
-func errorMessage(id string, e *wire.Error) []byte {
-	return wire.Encode(wire.ErrorMessage{Type: wire.TypeError, ID: id, Code: e.Code, Message: e.Message, Temporary: e.Code.Info().Temporary})
+func encodeError(id string, e *wire.Error, fatal bool) []byte {
+	return wire.Encode(wire.ErrorMessage{Type: wire.TypeError, ID: id, Code: e.Code, Message: e.Message, Temporary: e.Code.Info().Temporary, Fatal: fatal})
 }

@@ -1,6 +1,7 @@
 package rtc_test
 
 import (
+	"encoding/json"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -36,6 +37,79 @@ func TestAClientSpeaksOnTheDataChannel(t *testing.T) {
 		if m := s.next(pub, c.want); m.ID != c.id {
 			t.Errorf("%.80s: %+v", c.say, m)
 		}
+	}
+	s.until("the connection is gone", func() bool { return s.rtc.Connections() == 0 })
+}
+
+// second opens another data channel, says something as soon as it is open, and tells what comes on it.
+func second(t *testing.T, pub *rtctest.Publisher, say string) <-chan message {
+	t.Helper()
+	d, err := pub.PC.CreateDataChannel("detections.v1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	heard := make(chan message, 4096)
+	said := make(chan error, 1)
+	d.OnMessage(func(text webrtc.DataChannelMessage) {
+		var m message
+		if json.Unmarshal(text.Data, &m) == nil {
+			heard <- m
+		}
+	})
+	d.OnOpen(func() { said <- d.SendText(say) })
+	if err := <-said; err != nil {
+		t.Fatal(err)
+	}
+	return heard
+}
+
+// What is said on a channel counts as soon as it is open, though the one before it is told first.
+func TestAChannelIsHeardFromTheBeginning(t *testing.T) {
+	s := newHouse(t, hub.Limits{}, rtc.Config{})
+	pub := s.publish(rtctest.Options{}, loopback())
+	s.next(pub, "detections")
+	second(t, pub, `{"type":"configure","id":"a","detect":{"threshold":0.7}}`)
+	if m := s.next(pub, "configured"); m.ID != "a" {
+		t.Errorf("%+v", m)
+	}
+}
+
+// Another channel goes on where the one before ended.
+func TestAnotherChannelGoesOnWithTheNextEvent(t *testing.T) {
+	s := newHouse(t, hub.Limits{}, rtc.Config{})
+	pub := s.publish(rtctest.Options{}, loopback())
+	for range 20 {
+		s.next(pub, "detections")
+	}
+	heard := second(t, pub, `{"type":"ping","t":1}`)
+	if err := pub.Hang(); err != nil {
+		t.Fatal(err)
+	}
+	started := <-heard
+	if started.Type != "started" || started.Offset < 20 {
+		t.Errorf("%+v", started)
+	}
+	for m := range heard {
+		if m.Type == "detections" {
+			if m.Offset != started.Offset+1 {
+				t.Errorf("%+v after %+v", m, started)
+			}
+			return
+		}
+	}
+}
+
+func TestAClientOpensFewDataChannels(t *testing.T) {
+	s := newHouse(t, hub.Limits{}, rtc.Config{})
+	pub := s.publish(rtctest.Options{}, loopback())
+	s.next(pub, "detections")
+	for range 16 {
+		if _, err := pub.PC.CreateDataChannel("other", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if m := s.next(pub, "error"); m.Code != "quota" || !m.Fatal {
+		t.Errorf("error %+v", m)
 	}
 	s.until("the connection is gone", func() bool { return s.rtc.Connections() == 0 })
 }

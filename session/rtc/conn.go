@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pion/sdp/v3"
@@ -26,15 +27,22 @@ type conn struct {
 	attached  *session.Attachment
 	fresh     bool // the session began with it
 
-	track   chan *webrtc.TrackRemote // receives the one track that is taken
-	channel chan *webrtc.DataChannel // receives the one channel that is taken
-	state   chan webrtc.PeerConnectionState
-	deleted chan struct{} // closed by Delete
-	gone    chan struct{} // closed when the connection is to end
-	ended   chan struct{} // closed when the data channel has told all there is
-	done    chan struct{} // closed when it has ended
-	work    sync.WaitGroup
-	results resultsFilter
+	track    chan *webrtc.TrackRemote // receives the track that is taken, the newest
+	tracks   atomic.Int32             // since ICE began
+	channel  chan *teller             // receives the channel that is taken next
+	channels atomic.Int32             // so far
+	state    chan webrtc.PeerConnectionState
+	deleted  chan struct{}    // closed by Delete
+	failing  chan *wire.Error // receives why the media is not taken any more
+	failure  *wire.Error      // the same; set before failed is closed
+	failed   chan struct{}
+	gone     chan struct{} // closed when the connection is to end
+	ended    chan struct{} // closed when the data channel has told all there is
+	done     chan struct{} // closed when it has ended
+	work     sync.WaitGroup
+	results  resultsFilter
+
+	follower follower // owned by tell
 
 	// Guarded by mu, once it is found by others.
 	mu         sync.Mutex
@@ -62,36 +70,20 @@ func (c *conn) negotiate() (string, error) {
 		default: // nobody listens any more
 		}
 	})
-	c.pc.OnTrack(func(t *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
-		select {
-		case c.track <- t:
-		default: // there is one
-		}
-	})
-	c.pc.OnDataChannel(func(d *webrtc.DataChannel) {
-		if d.Label() != wire.Subprotocol {
-			_ = d.Close()
-			return
-		}
-		d.OnOpen(func() {
-			select {
-			case c.channel <- d:
-			default:
-				_ = d.Close()
-			}
-		})
-	})
-	answer, err := c.answer()
+	c.pc.OnTrack(func(t *webrtc.TrackRemote, _ *webrtc.RTPReceiver) { c.turnTo(t) })
+	c.pc.OnDataChannel(c.open)
+	answer, err := c.answer(c.offer)
 	if err != nil {
 		_ = c.pc.GracefulClose()
 		return "", wire.Errorf(wire.BadMessage, "the SDP offer is not usable: %.200s", err)
 	}
+	c.etag = etagOf(answer, c.restarts)
 	return answer, nil
 }
 
-// answer takes the offer and answers it, with all own candidates.
-func (c *conn) answer() (string, error) {
-	if err := c.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: c.offer.text}); err != nil {
+// answer takes an offer and answers it, with all own candidates.
+func (c *conn) answer(o *offer) (string, error) {
+	if err := c.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: o.text}); err != nil {
 		return "", err
 	}
 	answer, err := c.pc.CreateAnswer(nil)
@@ -111,11 +103,17 @@ func (c *conn) answer() (string, error) {
 	if err := d.UnmarshalString(text); err != nil {
 		return "", err
 	}
-	if bundle, ok := d.Attribute("group"); ok && c.offer.alone {
+	if bundle, ok := d.Attribute("group"); ok && o.alone {
 		text = strings.Replace(text, "a=group:"+bundle+"\r\n", "", 1)
 	}
-	c.etag = fmt.Sprintf("%q", ufragOf(&d)+"-"+fmt.Sprint(c.restarts))
 	return bestFirst(text), nil
+}
+
+// etagOf stands for an ICE session, by what an answer says.
+func etagOf(answer string, restarts int) string {
+	var d sdp.SessionDescription
+	_ = d.UnmarshalString(answer) // it was made here
+	return fmt.Sprintf("%q", ufragOf(&d)+"-"+fmt.Sprint(restarts))
 }
 
 func ufragOf(d *sdp.SessionDescription) string {
@@ -126,6 +124,66 @@ func ufragOf(d *sdp.SessionDescription) string {
 	}
 	u, _ := d.Attribute("ice-ufrag")
 	return u
+}
+
+// maxChannels bounds the data channels that a client can open on a connection: each takes
+// 64 KiB, and something of it is kept until the connection ends.
+const maxChannels = 16
+
+// open takes a data channel. It is heard from the beginning: what a client says as soon as
+// it is open would be lost.
+func (c *conn) open(d *webrtc.DataChannel) {
+	if c.channels.Add(1) > maxChannels {
+		c.fail(wire.Errorf(wire.Quota, "more than %d data channels on one connection; open another", maxChannels))
+		_ = d.Close()
+		return
+	}
+	if d.Label() != wire.Subprotocol {
+		_ = d.Close()
+		return
+	}
+	t := newTeller(c, d)
+	d.OnOpen(func() {
+		select {
+		case c.channel <- t:
+		default:
+			_ = d.Close()
+		}
+	})
+}
+
+// maxTracks bounds the tracks that a client can begin between two restarts of ICE: of
+// each something is kept until the connection ends.
+const maxTracks = 16
+
+// turnTo lets the receiver take another track. Sound is declined, but may come.
+func (c *conn) turnTo(t *webrtc.TrackRemote) {
+	if t.Kind() != webrtc.RTPCodecTypeVideo {
+		return
+	}
+	if c.tracks.Add(1) > maxTracks {
+		c.fail(wire.Errorf(wire.Quota, "more than %d tracks on one connection; open another", maxTracks))
+		return
+	}
+	for {
+		select {
+		case c.track <- t:
+			return
+		default:
+		}
+		select {
+		case <-c.track: // an older one
+		default:
+		}
+	}
+}
+
+// fail has the client told why its connection ends. The session goes on: it can come back.
+func (c *conn) fail(e *wire.Error) {
+	select {
+	case c.failing <- e:
+	default: // it has been told of another reason
+	}
 }
 
 const (
@@ -142,6 +200,7 @@ const goodbye = 300 * time.Millisecond
 // live owns the connection until it has ended.
 func (c *conn) live() {
 	defer close(c.done)
+	defer c.s.ended()
 	c.work.Go(c.receive)
 	c.work.Go(c.tell)
 	why := c.wait()
@@ -167,19 +226,27 @@ func (c *conn) letGo() {
 func (c *conn) wait() *wire.Error {
 	handshake := time.NewTimer(c.s.cfg.Handshake)
 	defer handshake.Stop()
-	deleted, over, quit := c.deleted, c.attached.Session.Done(), c.s.quit
-	var words <-chan time.Time
+	deleted, over, quit, failing := c.deleted, c.attached.Session.Done(), c.s.quit, c.failing
+	var words, silent <-chan time.Time
 	for {
 		select {
 		case st := <-c.state:
 			switch st {
 			case webrtc.PeerConnectionStateConnected:
-				handshake.Stop()
+				if handshake.Stop() {
+					silent = time.After(c.s.cfg.First)
+				}
 			case webrtc.PeerConnectionStateFailed, webrtc.PeerConnectionStateClosed:
 				return wire.Errorf(wire.UploadIncomplete, "the WebRTC connection failed before any media came")
 			}
 		case <-handshake.C:
 			return wire.Errorf(wire.UploadIncomplete, "ICE and DTLS did not finish within %v; is the hub's media port reachable, over UDP or TCP?", c.s.cfg.Handshake)
+		case <-silent:
+			c.endIfEmpty()
+		case c.failure = <-failing:
+			failing = nil
+			close(c.failed) // the channel may open only now: it comes after the first media
+			words = time.After(lastWords)
 		case <-deleted:
 			deleted = nil
 			c.attached.Feeder.EOF()
@@ -197,6 +264,15 @@ func (c *conn) wait() *wire.Error {
 			quit = nil
 			words = time.After(goodbye)
 		}
+	}
+}
+
+// endIfEmpty ends a session of which no picture has ever come: what it sends, if
+// anything, is of no use. A camera that pauses sends nothing either, for as long as it
+// likes, and so may one that comes back.
+func (c *conn) endIfEmpty() {
+	if c.attached.Session.Status().Received == 0 {
+		c.attached.Feeder.Fail(wire.Errorf(wire.UploadIncomplete, "no picture came within %v of connecting; does the track send, in a codec of the answer, and begin with a key frame?", c.s.cfg.First))
 	}
 }
 

@@ -58,6 +58,7 @@ type frames struct {
 	lossy    bool          // something was lost since then
 	dropped  int64         // frames that were seen since then, and are of no use
 	rejected func(error)   // is told of a payload that is no such codec
+	gone     int64         // packets that were given up since then
 	givenUp  int64         // packets
 	late     int64         // packets that came after they were given up, or twice
 	slowest  time.Duration // a missing packet that came was waited for
@@ -161,7 +162,7 @@ func (f *frames) push(p *rtp.Packet, now time.Time) {
 func (f *frames) restart(seq uint16) {
 	clear(f.ring[:])
 	clear(f.asks[:])
-	f.givenUp += int64(seq - f.next)
+	f.giveUp(seq - f.next)
 	f.stored, f.next, f.newest, f.gap = 0, seq, seq, time.Time{}
 	f.lose()
 }
@@ -189,7 +190,7 @@ func (f *frames) pop(now time.Time) (frame, bool) {
 			return frame{}, false
 		default:
 			to := f.stands()
-			f.givenUp += int64(to - f.next)
+			f.giveUp(to - f.next)
 			for ; f.next != to; f.next++ {
 				f.asks[f.next%ringSize] = ask{}
 			}
@@ -209,6 +210,11 @@ func (f *frames) stands() uint16 {
 		seq++
 	}
 	return seq
+}
+
+func (f *frames) giveUp(packets uint16) {
+	f.gone += int64(packets)
+	f.givenUp += int64(packets)
 }
 
 // lose gives up the frame that was begun, and whatever refers to it.
@@ -297,11 +303,12 @@ func (f *frames) finish() {
 	step := cur.ts - f.lastTS
 	cur.lost = f.dropped
 	if f.lossy && f.told && f.step > 0 && step < 1<<31 {
-		cur.lost = max(cur.lost, int64((step+f.step/2)/f.step)-1)
+		byTime := int64((step+f.step/2)/f.step) - 1
+		cur.lost = max(cur.lost, min(byTime, f.dropped+f.gone)) // a lost frame had a packet: the sender may have paused
 	}
 	if f.told && !f.lossy && step < 1<<31 {
 		f.step = step
 	}
-	f.told, f.lastTS, f.lossy, f.dropped = true, cur.ts, false, 0
+	f.told, f.lastTS, f.lossy, f.dropped, f.gone = true, cur.ts, false, 0, 0
 	f.out = append(f.out, cur)
 }

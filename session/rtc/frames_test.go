@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -104,6 +105,57 @@ func TestFramesComeOutWholeAndInOrder(t *testing.T) {
 	}
 }
 
+// later is packets whose time stamps are so much later from one of them on.
+func later(all []*rtp.Packet, from int, ticks uint32) (out []*rtp.Packet) {
+	for i, p := range all {
+		c := *p
+		if i >= from {
+			c.Timestamp += ticks
+		}
+		out = append(out, &c)
+	}
+	return out
+}
+
+// Time that passes says how many frames were lost, but no more than packets were.
+func TestASenderThatPausesHasNotLostMore(t *testing.T) {
+	all := packets(25, 0)
+	per := len(all) / 25
+	all = later(all, per*10, 90000*3600)
+	clear(all[per*9 : per*10])
+	want := append(numbers(0, 8), append([]string{fmt.Sprintf("10(%d lost)", per)}, numbers(11, 24)...)...)
+	if got := run(newFrames(&vp8{}, 20*time.Millisecond), append(all, pause(100)...)); !slices.Equal(got, want) {
+		t.Errorf("%v\nwant %v", got, want)
+	}
+}
+
+func TestAClockThatIsSetBackGoesOn(t *testing.T) {
+	var r receiver
+	at := time.Unix(0, 0)
+	for _, c := range []struct {
+		ts   uint32
+		want int64
+	}{
+		{1 << 30, 0},
+		{1<<30 + 9000, 9000},
+		{1<<30 + 6000, 6000}, // a B-frame
+		{1<<30 + 12000, 12000},
+		{7, 12000 + 4500}, // 50 ms later
+		{3007, 12000 + 4500 + 3000},
+		{3007 + 90000*3600, 12000 + 4500 + 3000 + 90000*3600}, // a pause
+	} {
+		r.count(frame{ts: c.ts, first: at})
+		if at = at.Add(50 * time.Millisecond); r.ticks != c.want {
+			t.Errorf("%d: at %d, not %d", c.ts, r.ticks, c.want)
+		}
+	}
+	r.follow(nil)
+	before := r.ticks
+	if r.count(frame{ts: 99, first: at}); r.ticks != before+4500 {
+		t.Errorf("another track went on by %d", r.ticks-before)
+	}
+}
+
 func TestAPacketThatHardlyComesIsFearedForBeforeItIsGivenUp(t *testing.T) {
 	all := packets(5, 0)
 	f := newFrames(&vp8{}, 200*time.Millisecond)
@@ -196,8 +248,12 @@ func TestAnOfferIsReducedToWhatIsTaken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(o.video) != 3 || o.video[2].PayloadType != 97 || len(o.audio) != 1 || bytes.Contains([]byte(o.text), []byte("simulcast")) || !bytes.Contains([]byte(o.text), []byte("a=inactive")) {
+	if len(o.video) != 2 || len(o.audio) != 1 || bytes.Contains([]byte(o.text), []byte("simulcast")) || !bytes.Contains([]byte(o.text), []byte("a=inactive")) {
 		t.Errorf("%+v\n%s", o.video, o.text)
+	}
+	numbered, err := parseOffer(strings.Replace(someOffer, "a=mid:0\r\n", "a=mid:0\r\na=ssrc:1 cname:a\r\n", 1))
+	if err != nil || len(numbered.video) != 3 || numbered.video[2].PayloadType != 97 {
+		t.Errorf("%v: %+v", err, numbered)
 	}
 	if sets := newCodec(o.video[1]).(*h264).sets; !bytes.HasPrefix(sets, []byte{0, 0, 0, 1, 0x67}) || !bytes.Contains(sets, []byte{0, 0, 0, 1, 0x68}) {
 		t.Errorf("parameter sets %x", sets)

@@ -62,7 +62,7 @@ func (s *Server) listenAt(addr *net.UDPAddr) (err error) {
 		return errors.Join(fmt.Errorf("media over TCP: %w", err), s.udp.Close())
 	}
 	s.tcp = ice.NewTCPMuxDefault(ice.TCPMuxParams{
-		Listener: l, Logger: s.logs.NewLogger("tcp"), ReadBufferSize: 64, WriteBufferSize: 1 << 20,
+		Listener: newGate(l, s.log), Logger: s.logs.NewLogger("tcp"), ReadBufferSize: 64, WriteBufferSize: 1 << 20,
 		FirstStunBindTimeout: s.cfg.Handshake, AliveDurationForConnFromStun: s.cfg.Handshake,
 	})
 	e.SetICEUDPMux(s.udp)

@@ -67,6 +67,9 @@ func parseOffer(text string) (*offer, error) {
 		case kind == "video" && !found && m.MediaName.Port.Value != 0 && sends(m):
 			found = true
 			o.video = formats(m, isVideo)
+			if _, ok := m.Attribute("ssrc"); !ok {
+				o.video = slices.DeleteFunc(o.video, repeats) // nothing would tell whose packets they repeat
+			}
 			simplify(m)
 			o.bundle(m)
 		case kind == "video" || kind == "audio":
@@ -180,6 +183,9 @@ func parameter(fmtp, name string) string {
 	return ""
 }
 
+// repeats says whether a format is for packets that are sent again.
+func repeats(p webrtc.RTPCodecParameters) bool { return strings.HasSuffix(p.MimeType, "/rtx") }
+
 // formats are the section's formats that are wanted, with those that repeat their
 // packets, in the client's order.
 func formats(m *sdp.MediaDescription, wanted func(webrtc.RTPCodecParameters) bool) []webrtc.RTPCodecParameters {
@@ -206,19 +212,19 @@ func formats(m *sdp.MediaDescription, wanted func(webrtc.RTPCodecParameters) boo
 	}
 	var out []webrtc.RTPCodecParameters
 	kept := map[string]bool{}
-	for _, repeats := range []bool{false, true} {
+	for _, again := range []bool{false, true} {
 		for _, id := range m.MediaName.Formats[:min(maxFormats, len(m.MediaName.Formats))] {
 			p := all[id]
 			n, err := strconv.ParseUint(id, 10, 7)
-			if p == nil || err != nil || kept[id] || strings.HasSuffix(p.MimeType, "/rtx") != repeats {
+			if p == nil || err != nil || kept[id] || repeats(*p) != again {
 				continue
 			}
-			if repeats && !kept[parameter(p.SDPFmtpLine, "apt")] || !repeats && !wanted(*p) {
+			if again && !kept[parameter(p.SDPFmtpLine, "apt")] || !again && !wanted(*p) {
 				continue
 			}
 			kept[id] = true
 			p.PayloadType = webrtc.PayloadType(n)
-			if !repeats && m.MediaName.Media == "video" {
+			if !again && m.MediaName.Media == "video" {
 				p.RTCPFeedback = []webrtc.RTCPFeedback{{Type: "nack"}, {Type: "nack", Parameter: "pli"}, {Type: "ccm", Parameter: "fir"}}
 			}
 			out = append(out, *p)

@@ -2,8 +2,10 @@ package rtc
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 
+	"github.com/pion/ice/v4"
 	"github.com/pion/sdp/v3"
 	"github.com/pion/webrtc/v4"
 
@@ -84,6 +86,8 @@ func (s *Server) Patch(principal, resource, match, text string) (answer, etag st
 		return "", "", ErrETag
 	case restart && match != "*" || restart && f.pwd == "":
 		return "", "", wire.Errorf(wire.BadMessage, "to restart ICE send If-Match: * with a=ice-ufrag and a=ice-pwd")
+	case restart && !(isCredential(f.ufrag, 4) && isCredential(f.pwd, 22)):
+		return "", "", wire.Errorf(wire.BadMessage, "ICE was not restarted: a=ice-ufrag has 4 to 256 characters and a=ice-pwd 22 to 256, of letters, digits, + and /")
 	case restart:
 		answer, err = c.restartICE(f)
 		return answer, c.etag, err
@@ -91,20 +95,48 @@ func (s *Server) Patch(principal, resource, match, text string) (answer, etag st
 	return "", c.etag, c.addCandidates(f)
 }
 
-func (c *conn) addCandidates(f *fragment) error {
-	if c.candidates += len(f.candidates); c.candidates > maxCandidates {
-		return wire.Errorf(wire.Quota, "more than %d candidates", maxCandidates)
+// isCredential says whether ICE takes a text of at least so many characters (RFC 8839). The
+// library finds out only when the session of before is lost.
+func isCredential(text string, least int) bool {
+	for _, c := range text {
+		if !strings.ContainsRune("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", c) {
+			return false
+		}
 	}
+	return least <= len(text) && len(text) <= 256
+}
+
+// addCandidates leaves out those that are of no use here, as RFC 9725 has it: of another
+// transport, with a name, or of the wrong form.
+func (c *conn) addCandidates(f *fragment) error {
 	for _, cand := range f.candidates {
+		if !isUsable(cand.Candidate) {
+			continue
+		}
+		if c.candidates == maxCandidates {
+			return wire.Errorf(wire.Quota, "more than %d candidates", maxCandidates)
+		}
 		if cand.SDPMid == nil {
 			mid := c.mid()
 			cand.SDPMid = &mid
 		}
 		if err := c.pc.AddICECandidate(cand); err != nil {
-			return wire.Errorf(wire.BadMessage, "the candidate %.100q cannot be used: %.200s", cand.Candidate, err)
+			c.log.Debug("candidate", "err", err)
+			continue
 		}
+		c.candidates++
 	}
 	return nil
+}
+
+// isUsable says whether a candidate is one, with an address.
+func isUsable(candidate string) bool {
+	c, err := ice.UnmarshalCandidate(strings.TrimPrefix(candidate, "candidate:"))
+	if err != nil {
+		return false
+	}
+	_, err = netip.ParseAddr(c.Address())
+	return err == nil
 }
 
 // mid is that of the first section: all are bundled.
@@ -133,22 +165,27 @@ func (c *conn) restartICE(f *fragment) (string, error) {
 		}
 		return out
 	}
-	d := c.offer.sdp
-	d.Attributes = set(d.Attributes)
-	for _, m := range d.MediaDescriptions {
-		m.Attributes = set(m.Attributes)
-	}
-	d.Origin.SessionVersion++
-	if err := c.offer.encode(); err != nil {
+	o, err := parseOffer(c.offer.text) // another one: the old stays in force if this fails
+	if err != nil {
 		return "", err
 	}
-	c.restarts++
-	c.candidates = 0
-	text, err := c.answer()
+	o.alone = c.offer.alone
+	o.sdp.Attributes = set(o.sdp.Attributes)
+	for _, m := range o.sdp.MediaDescriptions {
+		m.Attributes = set(m.Attributes)
+	}
+	o.sdp.Origin.SessionVersion++
+	if err := o.encode(); err != nil {
+		return "", err
+	}
+	text, err := c.answer(o)
 	if err != nil {
 		return "", wire.Errorf(wire.BadMessage, "ICE cannot be restarted: %.200s", err)
 	}
-	if err := c.addCandidates(f); err != nil {
+	c.restarts++
+	c.offer, c.etag, c.candidates = o, etagOf(text, c.restarts), 0
+	c.tracks.Store(0)
+	if err := c.addCandidates(f); err != nil { // a fragment has no more than may be
 		return "", err
 	}
 	return answerFragment(text)

@@ -3,6 +3,7 @@ package rtc_test
 import (
 	"encoding/binary"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -92,6 +93,49 @@ func TestICERestartGoesOn(t *testing.T) {
 	}
 	if res, _ := s.do("PATCH", pub.Resource[len(s.URL):], "a=ice-ufrag:x", "Content-Type", "application/trickle-ice-sdpfrag", "If-Match", before); res.StatusCode != 412 {
 		t.Errorf("the old ETag: %d", res.StatusCode)
+	}
+}
+
+// patch sends a fragment and returns the answer's status and ETag.
+func (s *house) patch(pub *rtctest.Publisher, match, fragment string) (status int, etag string) {
+	s.t.Helper()
+	res, _ := s.do("PATCH", pub.Resource[len(s.URL):], fragment, "Content-Type", "application/trickle-ice-sdpfrag", "If-Match", match)
+	return res.StatusCode, res.Header.Get("ETag")
+}
+
+// Candidates that are of no use here are left out, however many, and those behind them are taken.
+func TestCandidatesThatCannotBeUsedAreLeftOut(t *testing.T) {
+	s := newHouse(t, hub.Limits{}, rtc.Config{})
+	pub := s.publish(rtctest.Options{Trickle: true, Clip: clip()}, loopback())
+	s.next(pub, "detections")
+	for range 4 {
+		useless := strings.Repeat("a=candidate:1 1 udp 2130706431 camera.example.org 9 typ host\r\na=candidate:nonsense\r\n", 30)
+		if status, etag := s.patch(pub, pub.ETag, useless+"a=candidate:1 1 udp 2130706431 127.0.0.1 9 typ host\r\n"); status != 204 || etag != "" {
+			t.Errorf("%d, ETag %q", status, etag)
+		}
+	}
+}
+
+// A restart of ICE that is refused leaves the session before as it is.
+func TestARestartThatIsRefusedChangesNothing(t *testing.T) {
+	s := newHouse(t, hub.Limits{}, rtc.Config{Lost: 400 * ms})
+	pub := s.publish(rtctest.Options{}, loopback())
+	s.next(pub, "detections")
+	for _, fragment := range []string{"a=ice-ufrag:new\r\na=ice-pwd:short\r\n", "a=ice-ufrag:newer\r\na=ice-pwd:short\r\n", "a=ice-ufrag:ne wer\r\na=ice-pwd:abcdefghijklmnopqrstuvwxyz\r\n"} {
+		if status, etag := s.patch(pub, "*", fragment); status != 400 || etag != "" {
+			t.Errorf("%q: %d, ETag %q", fragment, status, etag)
+		}
+	}
+	if status, _ := s.patch(pub, pub.ETag, "a=end-of-candidates\r\n"); status != 204 {
+		t.Errorf("the ETag of before: %d", status)
+	}
+	refused := pub.Sent()
+	for m := s.next(pub, "detections"); int64(pub.Frame(*m.RTP)) < refused+60; {
+		m = s.next(pub, "detections")
+	}
+	// One candidate that cannot be used does not spoil a restart.
+	if status, etag := s.patch(pub, "*", "a=ice-ufrag:newer\r\na=ice-pwd:abcdefghijklmnopqrstuvwxyz\r\na=candidate:nonsense\r\n"); status != 200 || etag == "" || etag == pub.ETag {
+		t.Errorf("%d, ETag %q", status, etag)
 	}
 }
 

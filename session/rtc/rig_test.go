@@ -40,15 +40,21 @@ type house struct {
 
 func newHouse(t *testing.T, limits hub.Limits, c rtc.Config) *house {
 	t.Helper()
+	return furnish(t, limits, c, sessiontest.Config{}, func(h rtc.Hub) rtc.Hub { return h })
+}
+
+// furnish is newHouse with other decoders, and something between the hub and its door.
+func furnish(t *testing.T, limits hub.Limits, c rtc.Config, decoders sessiontest.Config, between func(rtc.Hub) rtc.Hub) *house {
+	t.Helper()
 	ai := hub.NewAI(func(context.Context, func(hub.Availability, float64)) (*infer.Batcher, error) {
 		return infer.NewBatcher(infer.BatcherConfig{Engines: []infer.Engine{infertest.NewEngine(infertest.Config{})}})
 	}, nil)
 	ai.Run(t.Context())
-	h, err := hub.New(hub.Config{Dir: t.TempDir(), AI: ai, Limits: limits, Decoders: &sessiontest.Decoders{}})
+	h, err := hub.New(hub.Config{Dir: t.TempDir(), AI: ai, Limits: limits, Decoders: &sessiontest.Decoders{Config: decoders}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Hub, c.Listen = h, cmp.Or(c.Listen, "127.0.0.1:0")
+	c.Hub, c.Listen = between(h), cmp.Or(c.Listen, "127.0.0.1:0")
 	door, err := rtc.New(c)
 	if err != nil {
 		t.Fatal(err)
@@ -132,6 +138,9 @@ type message struct {
 	Reason     string
 	Outcome    string
 	Session    string
+	Offset     uint64
+	Fatal      bool
+	Temporary  bool
 	Width      int
 	Height     int
 	Accounting struct {

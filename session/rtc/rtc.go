@@ -46,6 +46,8 @@ type Config struct {
 	ICEServers []ICEServer
 	// Handshake is how long ICE and DTLS may take; default 10 s.
 	Handshake time.Duration
+	// First is how long a session may last without a picture once it is connected; default 30 s.
+	First time.Duration
 	// Lost is how long a connection may be silent until it counts as lost; default 10 s.
 	Lost time.Duration
 	// Jitter is how long a missing packet is waited for; default 200 ms.
@@ -84,13 +86,14 @@ type Server struct {
 	// Guarded by mu.
 	mu        sync.Mutex
 	closed    bool
-	resources map[string]*conn // by the secret in their URL
+	resources map[string]*conn // by the secret in their URL, unless they were deleted
+	living    int              // connections, deleted or not
 }
 
 // New opens the sockets. Close the Server when the hub has drained.
 func New(c Config) (*Server, error) {
 	for d, def := range map[*time.Duration]time.Duration{
-		&c.Handshake: 10 * time.Second, &c.Lost: 10 * time.Second, &c.Jitter: 200 * time.Millisecond, &c.Write: 10 * time.Second,
+		&c.Handshake: 10 * time.Second, &c.First: 30 * time.Second, &c.Lost: 10 * time.Second, &c.Jitter: 200 * time.Millisecond, &c.Write: 10 * time.Second,
 	} {
 		if *d == 0 {
 			*d = def
@@ -208,8 +211,8 @@ func (s *Server) Offer(ctx context.Context, principal string, o Offer) (*Answer,
 	}
 	c := &conn{
 		s: s, id: rand.Text(), principal: principal, may: o.May, offer: parsed, log: s.log,
-		track: make(chan *webrtc.TrackRemote, 1), channel: make(chan *webrtc.DataChannel, 1),
-		state: make(chan webrtc.PeerConnectionState, 16), deleted: make(chan struct{}), done: make(chan struct{}), gone: make(chan struct{}), ended: make(chan struct{}),
+		track: make(chan *webrtc.TrackRemote, 1), channel: make(chan *teller, 1),
+		state: make(chan webrtc.PeerConnectionState, 16), deleted: make(chan struct{}), failing: make(chan *wire.Error, 1), failed: make(chan struct{}), done: make(chan struct{}), gone: make(chan struct{}), ended: make(chan struct{}),
 	}
 	answer, err := c.negotiate()
 	if err != nil {
@@ -240,6 +243,7 @@ func (s *Server) add(c *conn) bool {
 		return false
 	}
 	s.resources[c.id] = c
+	s.living++
 	s.conns.Go(c.live)
 	return true
 }
@@ -248,6 +252,12 @@ func (s *Server) forget(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.resources, c.id)
+}
+
+func (s *Server) ended() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.living--
 }
 
 // find is the resource of a principal.
@@ -264,11 +274,12 @@ func unknown() error {
 	return wire.Errorf(wire.UnknownSession, "there is no such WHIP session (any more); POST an offer to begin one")
 }
 
-// Connections is how many there are.
+// Connections is how many there are. One that was deleted lives on until its client was
+// told the end.
 func (s *Server) Connections() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.resources)
+	return s.living
 }
 
 // Delete ends a connection and, once what has come is decoded, its session.

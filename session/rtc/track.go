@@ -3,6 +3,7 @@ package rtc
 import (
 	"encoding/binary"
 	"errors"
+	"io"
 	"net"
 	"time"
 
@@ -22,51 +23,75 @@ const (
 	pliEvery = 250 * time.Millisecond
 )
 
-// receiver turns a track into access units. Owned by receive.
+// lookEvery is how often it is looked for another track while nothing comes of this one.
+const lookEvery = time.Second
+
+// receiver turns tracks into access units. Owned by receive.
 type receiver struct {
 	c      *conn
 	track  *webrtc.TrackRemote
 	kind   webrtc.PayloadType
 	frames *frames
+	look   time.Time // when to look for another track next
 	pli    time.Time // when a key frame was asked for last
 	asked  int       // how often one was asked for since none was needed
 
 	begun    bool
-	last     uint32 // RTP time stamp of the last frame
-	ticks    int64  // from the first frame to the last, of the RTP clock
+	moved    bool      // no frame of this track was written yet
+	last     uint32    // RTP time stamp of the last frame
+	came     time.Time // when that did
+	ticks    int64     // from the first frame to the last, of the RTP clock
 	rotation int
 	capture  float64 // ms since 1970, at the time stamp captured
 	captured uint32
 	known    bool // capture is
 }
 
-// receive reads the track until the connection is gone.
+// receive reads one track after the other until the connection is gone, or its media is
+// not taken any more. There is another one when the sender goes on with another number, or
+// ICE restarts and nothing tells the number: then the library begins anew.
 func (c *conn) receive() {
-	select {
-	case t := <-c.track:
-		r := &receiver{c: c, track: t}
-		c.log.Debug("the track has ended", "err", r.run())
-	case <-c.gone:
+	r := &receiver{c: c}
+	for {
+		select {
+		case t := <-c.track:
+			r.follow(t)
+		case <-c.gone:
+			return
+		}
+		err := r.run()
+		if !errors.Is(err, errTrack) {
+			return
+		}
+		c.log.Debug("the track has ended", "err", err)
 	}
 }
 
-// run returns why it ended.
+// errTrack is that nothing more comes of a track, or that there is a newer one.
+var errTrack = errors.New("no more of this track")
+
+// follow turns to another track.
+func (r *receiver) follow(t *webrtc.TrackRemote) {
+	r.track, r.frames, r.moved = t, nil, true
+}
+
+// run reads the track and returns why it ended: errTrack, or why its media is not taken.
 func (r *receiver) run() error {
 	var set time.Time // most packets change nothing of it, and it has a price
-	for {
+	for len(r.c.track) == 0 {
 		if at := r.deadline(); !at.Equal(set) {
 			if err := r.track.SetReadDeadline(at); err != nil {
-				return err
+				return errors.Join(errTrack, err)
 			}
 			set = at
 		}
-		p, _, err := r.track.ReadRTP()
+		p, err := r.read()
 		now := time.Now()
 		switch {
 		case isTimeout(err):
 		case err != nil:
-			return err
-		case !r.take(p, now):
+			return errors.Join(errTrack, err)
+		case p == nil || !r.take(p, now):
 			continue
 		}
 		if r.frames == nil {
@@ -79,19 +104,36 @@ func (r *receiver) run() error {
 			}
 		}
 		r.repeat(r.frames.missing(now))
-		if r.frames.needsKey() || r.frames.fearsLoss(now) || r.isBehind() {
+		if r.frames.needsKey() || r.frames.fearsLoss(now) || r.c.attached.Feeder.WantsKey() {
 			r.ask(now)
 		} else {
 			r.asked = 0
 		}
 	}
+	return errTrack
 }
 
-// isBehind says that decoding is: with a key frame it can leave out what is before.
-func (r *receiver) isBehind() bool {
-	s := r.c.attached.Session
-	return s.Behind() > s.Budget()
+// read returns the next packet; nil: it is none of the codecs, or of the wrong form or
+// size, which says nothing of the next one.
+func (r *receiver) read() (*rtp.Packet, error) {
+	b := make([]byte, maxPacket)
+	n, _, err := r.track.Read(b)
+	if errors.Is(err, webrtc.ErrCodecNotFound) || errors.Is(err, io.ErrShortBuffer) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	p := &rtp.Packet{}
+	if err := p.Unmarshal(b[:n]); err != nil {
+		r.c.log.Debug("packet", "err", err)
+		return nil, nil
+	}
+	return p, nil
 }
+
+// maxPacket is how long a packet is at most, in bytes.
+const maxPacket = 1500
 
 func isTimeout(err error) bool {
 	e, ok := errors.AsType[net.Error](err)
@@ -103,13 +145,23 @@ func (r *receiver) deadline() time.Time {
 	if r.frames == nil {
 		return time.Now().Add(pliEvery)
 	}
-	at := r.frames.due()
-	if r.frames.needsKey() {
-		if again := r.pli.Add(r.patience()); at.IsZero() || again.Before(at) {
-			at = again
-		}
+	at := r.lookout()
+	if due := r.frames.due(); !due.IsZero() && due.Before(at) {
+		at = due
+	}
+	if again := r.pli.Add(r.patience()); r.frames.needsKey() && again.Before(at) {
+		at = again
 	}
 	return at
+}
+
+// lookout is when to look for another track next. It moves seldom: to set a deadline has a
+// price.
+func (r *receiver) lookout() time.Time {
+	if now := time.Now(); !now.Before(r.look) {
+		r.look = now.Add(lookEvery)
+	}
+	return r.look
 }
 
 // take gives a packet to the frames of its codec.
@@ -187,10 +239,7 @@ const maxJitter = time.Hour
 
 // write hands a frame to the session.
 func (r *receiver) write(f frame, now time.Time) error {
-	if r.begun {
-		r.ticks += int64(int32(f.ts - r.last))
-	}
-	r.begun, r.last = true, f.ts
+	r.count(f)
 	if len(f.rotation) > 0 {
 		r.rotation = int(f.rotation[0]&3) * 90
 	}
@@ -200,16 +249,35 @@ func (r *receiver) write(f frame, now time.Time) error {
 	}
 	u.Stamp.Client, u.Stamp.HasClient = r.captureTime(f)
 	err := r.c.attached.Feeder.WriteUnit(&u)
-	if e, ok := errors.AsType[*wire.Error](err); ok {
-		switch e.Code {
-		case wire.TooLarge:
-			r.c.attached.Feeder.Fail(e)
-		case wire.BadMessage, wire.Conflict, wire.Replaced: // it has ended, and whoever owns the connection knows
-		default:
-			r.c.log.Warn("live media is not taken", "err", e)
-		}
+	if err == nil {
+		return nil
+	}
+	switch e := wire.AsError(err); e.Code {
+	case wire.TooLarge:
+		r.c.attached.Feeder.Fail(e) // coming back would not help
+	case wire.BadMessage, wire.Conflict, wire.Replaced: // it has ended, and whoever owns the connection knows
+	default:
+		r.c.log.Warn("live media is not taken", "err", err)
+		r.c.fail(e)
 	}
 	return err
+}
+
+// maxBack is how far the RTP clock may go back, in its ticks: B-frames do, by little.
+const maxBack = 5 * 90000
+
+// count goes on with the RTP clock. That of another track begins anywhere, and so may one
+// that was set back: to the frame behind such a jump our own counts.
+func (r *receiver) count(f frame) {
+	switch step := int64(int32(f.ts - r.last)); {
+	case !r.begun:
+	case r.moved || step < -maxBack:
+		r.ticks += max(1, int64(90000*f.first.Sub(r.came).Seconds()))
+		r.known = false
+	default:
+		r.ticks += step
+	}
+	r.begun, r.moved, r.last, r.came = true, false, f.ts, f.first
 }
 
 // captureTime is when the sender captured a frame, by its own clock. Senders tell it

@@ -37,6 +37,10 @@ type Options struct {
 	Fmtp string
 	// Still publishes nothing by itself: the caller does by Send.
 	Still bool
+	// Offer changes the offer before it is sent; nil: nobody does.
+	Offer func(sdp string) string
+	// Wire changes the header of every packet, a repeated one too, as it is sent; nil: nobody does.
+	Wire func(h *rtp.Header)
 	// Extend changes every packet before it is sent; nil: nobody does.
 	Extend func(frame int, p *rtp.Packet)
 }
@@ -98,6 +102,9 @@ func Publish(ctx context.Context, o Options) (*Publisher, error) {
 		if err := m.RegisterHeaderExtension(webrtc.RTPHeaderExtensionCapability{URI: uri}, webrtc.RTPCodecTypeVideo); err != nil {
 			return nil, err
 		}
+	}
+	if o.Wire != nil {
+		r.Add(&wire{change: o.Wire})
 	}
 	p := &Publisher{o: o, Messages: make(chan Message, 4096), at: map[uint32]time.Time{}}
 	p.ctx, p.stop = context.WithCancel(ctx)
@@ -191,6 +198,9 @@ func (p *Publisher) offer() error {
 		<-gathered
 		offer = *p.PC.LocalDescription()
 	}
+	if p.o.Offer != nil {
+		offer.SDP = p.o.Offer(offer.SDP)
+	}
 	p.Posted = time.Now()
 	res, answer, err := p.Do(http.MethodPost, p.o.URL, "application/sdp", offer.SDP)
 	if err != nil {
@@ -220,6 +230,23 @@ func (p *Publisher) offer() error {
 	return err
 }
 
+// wire is an interceptor, and makes itself.
+type wire struct {
+	interceptor.NoOp
+	change func(h *rtp.Header)
+}
+
+func (w *wire) NewInterceptor(string) (interceptor.Interceptor, error) { return w, nil }
+
+// BindLocalStream implements interceptor.Interceptor.
+func (w *wire) BindLocalStream(_ *interceptor.StreamInfo, next interceptor.RTPWriter) interceptor.RTPWriter {
+	return interceptor.RTPWriterFunc(func(h *rtp.Header, b []byte, a interceptor.Attributes) (int, error) {
+		h = new(h.Clone())
+		w.change(h)
+		return next.Write(h, b, a)
+	})
+}
+
 // listen hears what the hub says of the stream.
 func (p *Publisher) listen() {
 	for {
@@ -246,6 +273,9 @@ func (p *Publisher) Clip() *Clip { return p.o.Clip }
 
 // Say sends a message on the data channel.
 func (p *Publisher) Say(text string) error { return p.channel.SendText(text) }
+
+// Hang closes the data channel.
+func (p *Publisher) Hang() error { return p.channel.Close() }
 
 // KeyAt lets a frame be a key frame, though nobody asks for one.
 func (p *Publisher) KeyAt(frame int) { p.keyAt.Store(int64(frame)) }

@@ -1,0 +1,52 @@
+package rtc_test
+
+import (
+	"strings"
+	"testing"
+
+	"detections/hub"
+	"detections/session/rtc"
+	"detections/session/rtc/rtctest"
+)
+
+// nameless takes out of an offer by which numbers its streams are known. Browsers leave
+// them out where they offer simulcast.
+func nameless(sdp string) string {
+	var out []string
+	for line := range strings.SplitSeq(sdp, "\r\n") {
+		if !strings.HasPrefix(line, "a=ssrc") {
+			out = append(out, line)
+		}
+	}
+	return strings.Join(out, "\r\n")
+}
+
+// simulcast offers several sizes, by the names of their streams.
+func simulcast(sdp string) string {
+	return strings.Replace(nameless(sdp), "a=sendonly\r\n", "a=sendonly\r\na=extmap:13 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\na=rid:h send\r\na=rid:l send\r\na=simulcast:send h;l\r\n", 1)
+}
+
+func TestAnOfferThatDoesNotNumberItsStreamsIsTaken(t *testing.T) {
+	for name, change := range map[string]func(string) string{"plain": nameless, "simulcast": simulcast} {
+		t.Run(name, func(t *testing.T) {
+			s := newHouse(t, hub.Limits{}, rtc.Config{})
+			pub := s.publish(rtctest.Options{Offer: change}, loopback())
+			s.next(pub, "detections")
+			s.until("the sender is told of its packets", func() bool { return pub.Arrived() > 0 })
+			if answer := pub.PC.RemoteDescription().SDP; strings.Contains(answer, "a=rid") || strings.Contains(answer, "rtx") {
+				t.Errorf("the answer wants what could not be told apart\n%s", answer)
+			}
+			if err := pub.RestartICE(); err != nil {
+				t.Fatal(err)
+			}
+			restarted := pub.Sent()
+			m := s.next(pub, "detections")
+			for int64(pub.Frame(*m.RTP)) < restarted+20 {
+				m = s.next(pub, "detections")
+			}
+			if want := float64(*m.RTP-rtctest.FirstRTP) / 90; m.PTS < want-500 || m.PTS > want+500 {
+				t.Errorf("pts %v ms, by the time stamp %v", m.PTS, want)
+			}
+		})
+	}
+}
