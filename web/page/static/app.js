@@ -49,7 +49,6 @@ function wire() {
   addEventListener("pagehide", () => now.live && now.session?.finish());
   page.player.addEventListener("keydown", keys);
   panel.onfilter = () => {
-    results.recount();
     stage.draw();
     panel.touch();
     showStatus();
@@ -65,7 +64,7 @@ function wire() {
   sessions.onwatch = watch;
 }
 
-/** @param {Result | null} r @param {boolean} held */
+/** @param {Found | null} r @param {boolean} held */
 function drawn(r, held) {
   meters.picture();
   panel.touch();

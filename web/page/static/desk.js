@@ -68,6 +68,7 @@ export function setMode(m) {
   page.close.hidden = m === "idle";
   page.csv.hidden = m === "picture";
   meters.active = m !== "idle";
+  results.byTime = m === "file";
 }
 
 /** Leaves what is on the page now. */
@@ -219,16 +220,12 @@ function result(r) {
   results.add(r);
   meters.result(r);
   panel.touch();
-  if (now.live) {
-    results.keep(liveResults);
-    now.live.result(r);
-  } else if (now.player) {
+  if (now.mode !== "file") results.keep(liveResults);
+  if (now.live) now.live.result(r);
+  else if (now.player) {
     now.player.result(r);
     if (!stage.hasPicture) stage.showResult(r);
-  } else {
-    results.keep(liveResults);
-    stage.showResult(r);
-  }
+  } else stage.showResult(r);
 }
 
 /** @param {End} e */

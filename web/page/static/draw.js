@@ -148,7 +148,7 @@ function grid(c, width, height) {
 
 /**
  * Where each object that is shown was before, at its feet.
- * @param {Result[]} before results in order of time, the last is that which is shown
+ * @param {Found[]} before results in order of time, the last is that which is shown
  * @param {Detection[]} shown
  * @returns {Trail[]}
  */

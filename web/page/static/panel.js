@@ -107,8 +107,7 @@ export class Panel {
   /** @param {string} label */
   #chip(label) {
     const key = make("span", { class: "key" });
-    const d = this.#results.list.flatMap((r) => r.detections).find((x) => x.label === label);
-    key.style.background = colour(d?.class ?? 0);
+    key.style.background = colour(this.#results.classOf(label));
     const chip = make("button", { type: "button", class: "chip", "data-label": label, "aria-pressed": "true" }, key, label, " ", make("span", { class: "count" }));
     chip.addEventListener("click", () => {
       const hide = !this.#results.hidden.has(label);

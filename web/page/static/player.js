@@ -97,7 +97,7 @@ export class Player {
     return time - this.#first + (this.#results.first?.pts_ms ?? 0);
   }
 
-  /** A result came: it may be the one that the stage waits for. @param {Result} r */
+  /** A result came: it may be the one that the stage waits for. @param {Found} r */
   result(r) {
     if (!Number.isNaN(this.#shown) && this.#stage.result === null && Math.abs(r.pts_ms - this.#pts(this.#shown)) < 1.5) this.#stage.complete(r);
     this.#follow();
@@ -170,10 +170,9 @@ export class Player {
   /** To the next or previous result. @param {1 | -1} by */
   step(by) {
     this.pause();
-    const list = this.#results.list;
     const now = this.#pts(this.#shown);
-    const to = by > 0 ? list.find((r) => r.pts_ms > now + 1.5) : list.findLast((r) => r.pts_ms < now - 1.5);
+    const to = by > 0 ? this.#results.after(now) : this.#results.before(now);
     // Into the middle of the picture's time: its beginning may be rounded to the one before.
-    if (to) this.seek((to.pts_ms - (list[0]?.pts_ms ?? 0) + this.#first) / 1000 + 0.002);
+    if (to) this.seek((to.pts_ms - (this.#results.first?.pts_ms ?? 0) + this.#first) / 1000 + 0.002);
   }
 }

@@ -1,0 +1,104 @@
+// What is made of results: of very many, and of those whose time begins anew.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { after, before, test } from "node:test";
+
+import { Density } from "../static/density.js";
+import { Results } from "../static/results.js";
+import { Hub, browser, media, visit } from "./harness.mjs";
+
+const hub = new Hub();
+let chrome;
+
+before(async () => {
+  await Promise.all([browser().then((b) => (chrome = b)), hub.start()]);
+});
+after(async () => {
+  await chrome?.close();
+  await hub.end();
+});
+
+const object = (label, confidence, more = {}) => ({ class: 0, label, confidence, box: [1, 1, 2, 2], ...more });
+const result = (frame, pts_ms, detections) => ({ type: "detections", offset: frame, frame, pts_ms, width: 64, height: 36, detections, model: "m", timing: {} });
+
+test("each result is looked at once for the time line, however many there are", () => {
+  const density = new Density();
+  let looks = 0;
+  const list = [];
+  for (let frame = 0; frame < 100_000; frame++) {
+    list.push({ pts_ms: 40 * frame, get detections() { return looks++, { length: 1 + (frame % 7) }; } });
+    if (frame % 1000 === 999) density.columns(list, 900, 4000);
+  }
+  assert.ok(looks < 101_000, `${looks}`);
+  assert.ok(density.columns(list, 900, 4000).every((n) => n === 7));
+});
+
+test("few results are bars with a gap between them", () => {
+  const list = [0, 1, 2].map((s) => result(s, 500 + 1000 * s, Array(s + 1)));
+  assert.equal(new Density().columns(list, 30, 3).join(""), "111111111022222222203333333330");
+});
+
+test("what was found is counted for every threshold, also of results that are no longer kept", () => {
+  const results = new Results();
+  for (let frame = 0; frame < 5000; frame++) {
+    results.add(result(frame, 33 * frame, [object("person", 0.55), object("dog", 0.29, { class: 16 })]));
+    results.keep(100);
+  }
+  assert.ok(results.list.length <= 150);
+  for (const [threshold, counts] of [[0.55, { person: 5000, dog: 0 }], [0.29, { person: 5000, dog: 5000 }], [0.56, { person: 0, dog: 0 }], [0.3, { person: 5000, dog: 0 }]]) {
+    results.threshold = threshold;
+    assert.deepEqual(Object.fromEntries(results.counts), counts, `${threshold}`);
+  }
+  assert.equal(results.classOf("dog"), 16);
+});
+
+test("a live session whose time begins anew keeps its newest results, in their order", () => {
+  const results = new Results();
+  for (let frame = 0; frame < 400; frame++) {
+    results.add(result(frame, 33 * (frame % 200), []));
+    results.keep(50);
+  }
+  assert.equal(results.last.frame, 399);
+  assert.deepEqual(results.until(results.last, 3).map((r) => r.frame), [397, 398, 399]);
+});
+
+/**
+ * In the page: a file that plays while a session, which is none, tells what it is made to.
+ * @param {string} name of a file of the test media
+ */
+async function played(page, name) {
+  await page.evaluate(async (base64) => {
+    const desk = await import("/page/desk.js");
+    const session = { began: true, ended: false, feeding: true, acked: 0, open() {}, leave() {}, cancel() {} };
+    desk.begin("file", "file");
+    desk.play(new Blob([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))]));
+    desk.attach(session);
+    window.desk = desk;
+    window.tell = (m) => session.onmessage(m);
+  }, readFileSync(media(name)).toString("base64"));
+  await page.waitForFunction(() => window.desk.stage.hasPicture);
+}
+
+test("a hundred thousand results are drawn as seldom as the screen is", async (t) => {
+  const page = await visit(t, chrome, hub.url);
+  await played(page, "counter.mp4");
+  const costs = await page.evaluate(async (model) => {
+    let drawn = 0;
+    const real = CanvasRenderingContext2D.prototype.fillRect;
+    CanvasRenderingContext2D.prototype.fillRect = function (...at) {
+      if (this.canvas.id === "density") drawn++;
+      real.apply(this, at);
+    };
+    const costs = [];
+    for (let frame = 0; frame < 100_000; ) {
+      for (let i = 0; i < 10_000; i++, frame++) window.tell({ ...model, frame, pts_ms: frame / 10 });
+      await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+      costs.push(drawn);
+      drawn = 0;
+    }
+    return costs;
+  }, result(0, 0, [object("person", 0.9)]));
+  const width = await page.evaluate(() => document.getElementById("density").width);
+  assert.ok(costs.every((n) => n > 0 && n <= 4 * width), `${costs} for ${width} columns`);
+});
