@@ -1,4 +1,5 @@
-// What is made of results: of very many, and of those whose time begins anew.
+// What is made of results: of very many, of early and late pictures, of files that do not
+// say how long they are.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -6,7 +7,7 @@ import { after, before, test } from "node:test";
 
 import { Density } from "../static/density.js";
 import { Results } from "../static/results.js";
-import { Hub, browser, media, visit } from "./harness.mjs";
+import { Hub, browser, counterReader, media, visit } from "./harness.mjs";
 
 const hub = new Hub();
 let chrome;
@@ -18,6 +19,8 @@ after(async () => {
   await chrome?.close();
   await hub.end();
 });
+
+const readback = /willReadFrequently/; // a browser says so of reading pixels
 
 const object = (label, confidence, more = {}) => ({ class: 0, label, confidence, box: [1, 1, 2, 2], ...more });
 const result = (frame, pts_ms, detections) => ({ type: "detections", offset: frame, frame, pts_ms, width: 64, height: 36, detections, model: "m", timing: {} });
@@ -101,4 +104,66 @@ test("a hundred thousand results are drawn as seldom as the screen is", async (t
   }, result(0, 0, [object("person", 0.9)]));
   const width = await page.evaluate(() => document.getElementById("density").width);
   assert.ok(costs.every((n) => n > 0 && n <= 4 * width), `${costs} for ${width} columns`);
+});
+
+/** A tab that is not looked at shows no pictures, until `look`. */
+const unseen = () => {
+  const looked = new Promise((done) => (window.look = done));
+  const ask = HTMLVideoElement.prototype.requestVideoFrameCallback;
+  HTMLVideoElement.prototype.requestVideoFrameCallback = function (tell) {
+    looked.then(() => ask.call(this, tell));
+  };
+};
+
+/** A browser that loads nothing of what does not play. */
+const sparing = () => {
+  window.look = () => {};
+  Object.defineProperty(HTMLMediaElement.prototype, "preload", { set() { this.setAttribute("preload", "none"); } });
+};
+
+for (const [what, script] of [["in a tab that is not looked at", unseen], ["in a browser that loads nothing by itself", sparing]]) {
+  test(`the first picture is the first, ${what}, whatever keys are pressed`, async (t) => {
+    const page = await visit(t, chrome, hub.url, { allowed: [readback], script });
+    await page.evaluate(counterReader);
+    await page.evaluate(() => window.watchCounter(768));
+    await page.locator("#boxes").uncheck();
+    await page.setInputFiles("#file", media("counter.mp4"));
+    await page.locator("#player").press("ArrowRight");
+    await page.waitForFunction(() => /^0:0[1-9]/.test(document.getElementById("time").textContent));
+    await page.evaluate(() => window.look());
+    await page.waitForFunction(() => window.samples.length >= 8);
+    const samples = await page.evaluate(() => window.samples);
+    assert.deepEqual(samples.filter((s) => s.frame !== s.counter), [], `of ${samples.length} samples`);
+  });
+}
+
+test("boxes are not held far beyond what is known", async (t) => {
+  const page = await visit(t, chrome, hub.url);
+  await played(page, "counter.mp4");
+  await page.evaluate((model) => {
+    for (let frame = 0; frame <= 10; frame++) window.tell({ ...model, frame, pts_ms: 100 * frame });
+    window.desk.now.player.pause();
+  }, result(0, 0, [object("person", 0.9)]));
+  for (const [s, held] of [[2, 10], [8, null]]) {
+    await page.evaluate((to) => window.desk.now.player.seek(to), s + 0.05);
+    await page.waitForFunction((ms) => Math.abs(window.desk.stage.time - ms) < 1.5, 1000 * s);
+    assert.equal(await page.evaluate(() => window.desk.stage.held?.frame ?? null), held);
+  }
+});
+
+test("in a file that does not say how long it is one can go to and fro", async (t) => {
+  const page = await visit(t, chrome, hub.url, { script: () => Object.defineProperty(HTMLMediaElement.prototype, "duration", { get: () => Infinity }) });
+  await played(page, "counter.mp4");
+  await page.evaluate((model) => {
+    for (let frame = 0; frame < 100; frame++) window.tell({ ...model, frame, pts_ms: 100 * frame });
+    window.desk.now.player.pause();
+    window.desk.now.player.seek(4.05);
+  }, result(0, 0, []));
+  const shows = (frame) => page.waitForFunction((n) => window.desk.stage.result?.frame === n, frame);
+  await shows(40);
+  await page.locator("#forth").click();
+  await shows(41);
+  assert.equal(await page.locator("#seek").getAttribute("max"), "9.9");
+  await page.evaluate(() => window.desk.now.player.seek(1000));
+  await page.waitForFunction(() => window.desk.now.player.time >= 9.9);
 });
