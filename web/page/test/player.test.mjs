@@ -167,3 +167,19 @@ test("in a file that does not say how long it is one can go to and fro", async (
   await page.evaluate(() => window.desk.now.player.seek(1000));
   await page.waitForFunction(() => window.desk.now.player.time >= 9.9);
 });
+
+test("what grows all the time is not read out, and whoever presses Stop is led on", async (t) => {
+  const page = await visit(t, chrome, hub.url);
+  await played(page, "counter.mp4");
+  const [said, all] = [page.locator("#status [role=status]"), page.locator("#status")];
+  await page.evaluate(() => window.tell({ type: "state", state: "running" }));
+  for (const n of [1, 2]) {
+    await page.evaluate((r) => window.tell(r), result(n, 100 * n, []));
+    await all.filter({ hasText: `file: looking, ${n} frame` }).waitFor();
+    assert.equal(await said.textContent(), "file: looking,");
+  }
+  await page.locator("#stop").focus();
+  await page.evaluate(() => window.tell({ type: "end", offset: 9, outcome: "cancelled", bytes: 0, accounting: { inferred: 2, dropped: {}, failed: {}, undecoded: {} } }));
+  await said.filter({ hasText: "file: stopped. 2 frames, 0 objects." }).waitFor();
+  assert.equal(await page.evaluate(() => document.activeElement.id), "player");
+});
