@@ -16,7 +16,6 @@ import { Whip } from "./whip.js";
 
 const liveResults = 2000; // results of a live session that are kept here; the hub keeps all
 
-
 export const results = new Results();
 export const stage = new Stage(byId("stage", HTMLCanvasElement), results);
 export const panel = new Panel(results, stage);
@@ -88,6 +87,7 @@ export function leave() {
   now.state = "";
   now.link = open;
   now.over = false;
+  unlink();
   results.clear();
   panel.clear();
   line.reset();
@@ -97,6 +97,14 @@ export function leave() {
   problem("");
   setMode("idle");
   showStatus();
+}
+
+/** There is nothing to be had yet. */
+function unlink() {
+  for (const link of [page.json, page.csv]) {
+    if (link.href.startsWith("blob:")) URL.revokeObjectURL(link.href);
+    link.removeAttribute("href");
+  }
 }
 
 /** @param {string} text @param {"bad" | "note"} [level] */

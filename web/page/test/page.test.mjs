@@ -392,6 +392,9 @@ test("a hub that wants to know who asks is given a token", async (t) => {
   await says(page, /done\. 20 frames/);
   const [file] = await Promise.all([page.waitForEvent("download"), page.getByText("CSV").click()]);
   assert.match(readFileSync(await file.path(), "utf8"), /^frame,pts_ms/);
+  await page.route("**/results?*", (r) => r.fulfill({ status: 403, json: { detail: "the key was taken back" } }));
+  await page.getByText("CSV").click();
+  await page.getByRole("alert").filter({ hasText: "not downloaded: the key was taken back" }).waitFor();
 });
 
 test("it is used with the keyboard alone", async (t) => {

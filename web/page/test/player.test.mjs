@@ -183,3 +183,59 @@ test("what grows all the time is not read out, and whoever presses Stop is led o
   await said.filter({ hasText: "file: stopped. 2 frames, 0 objects." }).waitFor();
   assert.equal(await page.evaluate(() => document.activeElement.id), "player");
 });
+
+test("what is left leaves no links, and the rows of objects stay while they are the same", async (t) => {
+  const page = await visit(t, chrome, hub.url);
+  await played(page, "counter.mp4");
+  await page.evaluate(() => window.tell({ type: "started", session: "s_1", epoch: "e", offset: 0, bytes: 0 }));
+  await page.evaluate((r) => window.tell(r), result(0, 0, [object("person", 0.9)]));
+  const row = await page.locator("#objects tr").elementHandle();
+  await page.evaluate(() => new Promise((done) => {
+    const { panel } = window.desk;
+    panel.onrefresh = done;
+    panel.touch();
+  }));
+  assert.ok(await row.evaluate((r) => r.isConnected));
+  const links = () => page.evaluate(() => ["json", "csv"].map((id) => document.getElementById(id).getAttribute("href")));
+  assert.deepEqual(await links(), ["json", "csv"].map((f) => `/v1/sessions/s_1/results?format=${f}`));
+  await page.evaluate(() => window.desk.leave());
+  assert.deepEqual(await links(), [null, null]);
+});
+
+test("metrics that are not there once are asked for again; those of others never", async (t) => {
+  const page = await visit(t, chrome, hub.url, { allowed: [/502/, /403/] });
+  const answers = [502, 200];
+  let asked = 0;
+  await page.route("**/metrics", (r) => r.fulfill({ status: answers[asked++] ?? 403, body: "" }));
+  await page.clock.install();
+  await page.reload();
+  await page.evaluate(() => import("/page/desk.js").then((desk) => desk.begin("live", "Camera")));
+  const refused = page.waitForResponse((r) => r.status() === 403);
+  for (const _ of answers) await Promise.all([page.waitForResponse("**/metrics"), page.clock.runFor(1000)]);
+  await Promise.all([refused, page.clock.runFor(1000)]);
+  await page.evaluate(() => fetch("/health")); // what was answered before is known then
+  const before = asked;
+  await page.clock.runFor(5000);
+  await page.evaluate(() => fetch("/health"));
+  assert.equal(asked, before);
+});
+
+test("a running session's row stays the same one, and what is told of it is new", async (t) => {
+  const page = await visit(t, chrome, hub.url);
+  let n = 0;
+  const session = (id) => ({ session: id, state: "running", mode: "file", media: { name: `${id}.mp4` }, accounting: { inferred: n } });
+  await page.route("**/v1/sessions", (r) => r.fulfill({ json: { sessions: (n++ < 2 ? ["a", "b"] : ["b", "c"]).map(session) } }));
+  await page.clock.install();
+  await page.reload();
+  const [a, b] = ["a", "b"].map((id) => page.locator("#sessions button").filter({ hasText: `${id}.mp4` }));
+  await b.focus();
+  await b.filter({ hasText: "1 frame" }).waitFor();
+  const row = await b.elementHandle();
+  for (const frames of [2, 3]) {
+    await page.clock.runFor(3000);
+    await b.filter({ hasText: `${frames} frames` }).waitFor();
+  }
+  assert.ok(await row.evaluate((r) => r.isConnected && r === document.activeElement));
+  assert.equal(await a.count(), 0);
+  assert.match(await page.locator("#sessions").textContent(), /^c\.mp4.*b\.mp4/);
+});
