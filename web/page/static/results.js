@@ -75,13 +75,13 @@ export class Results {
     if (this.list.length > n * 1.5) this.list.splice(0, this.list.length - n);
   }
 
-  /** Index of the first result of this time or later, or of this frame. @param {number} value @param {"pts_ms" | "frame"} [of] */
-  #search(value, of = "pts_ms") {
+  /** Index of the first result of this time or later. @param {number} pts */
+  #search(pts) {
     let low = 0;
     let high = this.list.length;
     while (low < high) {
       const mid = (low + high) >> 1;
-      if ((this.list[mid]?.[of] ?? Infinity) < value) low = mid + 1;
+      if ((this.list[mid]?.pts_ms ?? Infinity) < pts) low = mid + 1;
       else high = mid;
     }
     return low;
@@ -95,7 +95,7 @@ export class Results {
 
   /** Up to n results that end with this one. @param {Found} r @param {number} n */
   until(r, n) {
-    const end = this.#search(r.frame, "frame") + 1;
+    const end = (this.byTime ? this.#search(r.pts_ms) : this.list.findLastIndex((l) => l.frame === r.frame)) + 1;
     return this.list.slice(Math.max(0, end - n), end);
   }
 
