@@ -34,7 +34,7 @@ export class Density {
   /** @param {number} from @param {number} gap to the next @param {number} n */
   #mark(from, gap, n) {
     const start = Math.floor(from);
-    const end = Math.max(start + 1, Math.round(from + (gap > 3 ? Math.min(gap - 1, widest) : gap)));
+    const end = Math.max(start + 1, Math.floor(from + (gap > 3 ? Math.min(gap - 1, widest) : gap)));
     for (let i = start; i < end; i++) if (n > (this.#columns[i] ?? n)) this.#columns[i] = n;
   }
 }

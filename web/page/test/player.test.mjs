@@ -40,6 +40,7 @@ test("each result is looked at once for the time line, however many there are", 
 test("few results are bars with a gap between them", () => {
   const list = [0, 1, 2].map((s) => result(s, 500 + 1000 * s, Array(s + 1)));
   assert.equal(new Density().columns(list, 30, 3).join(""), "111111111022222222203333333330");
+  assert.match(new Density().columns(list, 17, 3).join(""), /^11110222220333/);
 });
 
 test("what was found is counted for every threshold, also of results that are no longer kept", () => {
