@@ -13,7 +13,7 @@ func TestE2EPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"pairing", "page", "session", "whip", "live"} {
+	for _, name := range []string{"pairing", "player", "page", "session", "whip", "live"} {
 		t.Run(name, func(t *testing.T) {
 			cmd := exec.CommandContext(t.Context(), "node", name+".test.mjs")
 			cmd.Dir = "../../web/page/test"

@@ -20,19 +20,23 @@ interface Timing {
   total: number;
 }
 
-/** The result of one frame. */
-interface Result {
-  type: "detections";
-  offset: number;
+/** What was found in one frame. */
+interface Found {
   frame: number;
   pts_ms: number;
-  rtp_ts?: number;
-  client_ts?: number;
   width: number;
   height: number;
   detections: Detection[];
-  model: string;
   error?: { code: string };
+}
+
+/** The result of one frame. */
+interface Result extends Found {
+  type: "detections";
+  offset: number;
+  rtp_ts?: number;
+  client_ts?: number;
+  model: string;
   timing: Timing;
 }
 

@@ -1,7 +1,7 @@
 // Who asks: on hubs that want to know, a token goes with every request. It is kept for
 // this tab only.
 
-import { byId, say } from "./dom.js";
+import { byId, hide, say } from "./dom.js";
 
 const name = "detections.token";
 let token = sessionStorage.getItem(name) ?? "";
@@ -50,7 +50,7 @@ export function start(accepted) {
     token = given;
     sessionStorage.setItem(name, token);
     field.value = "";
-    byId("access", HTMLElement).hidden = true;
+    hide(byId("access", HTMLElement), true);
     accepted();
   });
 }

@@ -2,7 +2,7 @@
 
 import { call, hasToken, start } from "./access.js";
 import { byId, download } from "./dom.js";
-import { health, leave, line, meters, now, page, panel, results, showStatus, stage } from "./desk.js";
+import { health, leave, line, meters, now, page, panel, problem, results, showStatus, stage } from "./desk.js";
 import { SessionList } from "./sessions.js";
 import { openFile, openLive, stop, takeUp, watch } from "./sources.js";
 
@@ -25,9 +25,9 @@ function wire() {
   page.stop.addEventListener("click", stop);
   for (const link of [page.json, page.csv]) {
     link.addEventListener("click", (e) => {
-      if (!hasToken() || link.href.startsWith("blob:")) return;
+      if (!hasToken() || !link.href || link.href.startsWith("blob:")) return;
       e.preventDefault(); // a link takes no token along
-      fetchResults(link).catch((why) => console.warn("download:", why));
+      fetchResults(link).catch(() => problem("The hub does not answer: the results were not downloaded."));
     });
   }
   byId("snapshot", HTMLButtonElement).addEventListener("click", () => snapshot());
@@ -49,7 +49,6 @@ function wire() {
   addEventListener("pagehide", () => now.live && now.session?.finish());
   page.player.addEventListener("keydown", keys);
   panel.onfilter = () => {
-    results.recount();
     stage.draw();
     panel.touch();
     showStatus();
@@ -65,7 +64,7 @@ function wire() {
   sessions.onwatch = watch;
 }
 
-/** @param {Result | null} r @param {boolean} held */
+/** @param {Found | null} r @param {boolean} held */
 function drawn(r, held) {
   meters.picture();
   panel.touch();
@@ -75,7 +74,9 @@ function drawn(r, held) {
 /** @param {HTMLAnchorElement} link */
 async function fetchResults(link) {
   const answer = await call(link.href);
-  if (answer.ok) download(await answer.blob(), link.download);
+  if (answer.ok) return download(await answer.blob(), link.download);
+  const { detail, title } = await answer.json().catch(() => ({ title: answer.statusText }));
+  problem(`The results were not downloaded: ${detail ?? title}`);
 }
 
 async function snapshot() {

@@ -1,7 +1,7 @@
 // What is on the page now: one session or picture, and what is told of it.
 
 import { refused } from "./access.js";
-import { byId, count, say, sized } from "./dom.js";
+import { byId, count, hide, say, sized } from "./dom.js";
 import { HealthWatch } from "./health.js";
 import { Meters } from "./meters.js";
 import { Panel } from "./panel.js";
@@ -17,7 +17,6 @@ import { Whip } from "./whip.js";
 
 const liveResults = 2000; // results of a live session that are kept here; the hub keeps all
 
-
 export const results = new Results();
 export const stage = new Stage(byId("stage", HTMLCanvasElement), results);
 export const panel = new Panel(results, stage);
@@ -27,7 +26,7 @@ export const health = new HealthWatch();
 
 export const page = {
   player: byId("player", HTMLElement), frame: byId("frame", HTMLElement), drop: byId("drop", HTMLElement),
-  controls: byId("controls", HTMLElement), transport: byId("transport", HTMLElement), status: byId("status", HTMLElement),
+  controls: byId("controls", HTMLElement), transport: byId("transport", HTMLElement), status: byId("said", HTMLElement), counted: byId("counted", HTMLElement),
   problem: byId("problem", HTMLElement), badge: byId("badge", HTMLElement), legend: byId("legend", HTMLElement),
   upload: byId("upload", HTMLProgressElement), file: byId("file", HTMLInputElement), close: byId("close", HTMLButtonElement),
   stop: byId("stop", HTMLButtonElement), json: byId("json", HTMLAnchorElement), csv: byId("csv", HTMLAnchorElement),
@@ -66,11 +65,12 @@ export function setMode(m) {
   document.body.dataset.mode = m;
   page.drop.hidden = m !== "idle";
   page.frame.hidden = m === "idle";
-  page.controls.hidden = m === "idle";
-  page.transport.hidden = m !== "file";
+  hide(page.controls, m === "idle");
+  hide(page.transport, m !== "file");
   page.close.hidden = m === "idle";
   page.csv.hidden = m === "picture";
   meters.active = m !== "idle";
+  results.byTime = m === "file";
 }
 
 /** Leaves what is on the page now. */
@@ -91,6 +91,7 @@ export function leave() {
   now.state = "";
   now.link = open;
   now.over = false;
+  unlink();
   results.clear();
   panel.clear();
   line.reset();
@@ -100,6 +101,14 @@ export function leave() {
   problem("");
   setMode("idle");
   showStatus();
+}
+
+/** There is nothing to be had yet. */
+function unlink() {
+  for (const link of [page.json, page.csv]) {
+    if (link.href.startsWith("blob:")) URL.revokeObjectURL(link.href);
+    link.removeAttribute("href");
+  }
 }
 
 /** @param {string} text @param {"bad" | "note"} [level] */
@@ -231,16 +240,12 @@ function result(r) {
   results.add(r);
   meters.result(r);
   panel.touch();
-  if (now.live) {
-    results.keep(liveResults);
-    now.live.result(r);
-  } else if (now.player) {
+  if (now.mode !== "file") results.keep(liveResults);
+  if (now.live) now.live.result(r);
+  else if (now.player) {
     now.player.result(r);
     if (!stage.hasPicture) stage.showResult(r);
-  } else {
-    results.keep(liveResults);
-    stage.showResult(r);
-  }
+  } else stage.showResult(r);
 }
 
 /** @param {End} e */
@@ -267,14 +272,17 @@ const words = /** @type {Record<string, string>} */ ({
 
 export function showStatus() {
   const running = now.session !== null && now.end === null && !now.over;
-  page.stop.hidden = !(running && now.session?.feeding);
-  say(page.status, statusText());
+  hide(page.stop, !(running && now.session?.feeding));
+  const text = statusText();
+  say(page.status, text ?? `${now.name}: looking,`);
+  say(page.counted, text === null ? ` ${count(results.total, "frame")} so far.` : ""); // grows, so it is not read out
   const badge = running ? (now.mode === "live" ? "Live" : now.mode === "watch" ? "Watching" : "Looking") : "";
   page.badge.hidden = badge === "" || now.mode === "picture";
   page.badge.dataset.kind = now.link.badge ? "away" : now.mode;
   say(page.badge, now.link.badge || badge);
 }
 
+/** null: it is looked at. */
 function statusText() {
   if (now.mode === "idle" || now.mode === "picture") return now.mode === "idle" ? "" : `${now.name}: ${count(results.visible, "object")}.`;
   if (now.wantsFile) return `Drop ${now.name} again, or choose it with File, to send the rest. What was sent is safe.`;
@@ -285,7 +293,7 @@ function statusText() {
   if (now.over) return `${now.name}: ${count(results.total, "frame")} so far.`;
   if (now.link.text) return now.link.text;
   if (health.health?.draining) return restarting;
-  if (now.state === "running") return `${now.name}: looking, ${count(results.total, "frame")} so far.`;
+  if (now.state === "running") return null;
   return `${now.name}: ${(words[now.state] ?? "Connecting.").toLowerCase()}`;
 }
 
@@ -308,7 +316,7 @@ export function play(file) {
     if (page.problem.hidden) problem(text, "note"); // the hub may have said why already
     now.player?.close();
     now.player = line.player = null;
-    page.transport.hidden = true;
+    hide(page.transport, true);
     const last = results.last;
     if (last) stage.showResult(last);
   };

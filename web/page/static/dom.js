@@ -26,10 +26,15 @@ export function make(tag, attributes = {}, ...children) {
   return e;
 }
 
-/** Writes only what changed: screen readers and layout are left in peace. */
-/** @param {HTMLElement} e @param {string} text */
+/** Writes only what changed: screen readers and layout are left in peace. @param {HTMLElement} e @param {string} text */
 export function say(e, text) {
   if (e.textContent !== text) e.textContent = text;
+}
+
+/** Hides or shows. Who was on what is hidden comes to the picture, not to the beginning of the page. @param {HTMLElement} e @param {boolean} hidden */
+export function hide(e, hidden) {
+  if (hidden && e.contains(document.activeElement)) byId("player", HTMLElement).focus({ preventScroll: true });
+  e.hidden = hidden;
 }
 
 /** @param {number} s */

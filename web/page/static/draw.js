@@ -132,8 +132,12 @@ function drawTrail(c, trail, k, unit) {
   c.restore();
 }
 
-/** What is shown where the pictures stay with who sends them. */
-/** @param {CanvasRenderingContext2D} c @param {number} width @param {number} height */
+/**
+ * What is shown where the pictures stay with who sends them.
+ * @param {CanvasRenderingContext2D} c
+ * @param {number} width
+ * @param {number} height
+ */
 function grid(c, width, height) {
   c.fillStyle = "#101b28";
   c.fillRect(0, 0, width, height);
@@ -148,7 +152,7 @@ function grid(c, width, height) {
 
 /**
  * Where each object that is shown was before, at its feet.
- * @param {Result[]} before results in order of time, the last is that which is shown
+ * @param {Found[]} before results in order of time, the last is that which is shown
  * @param {Detection[]} shown
  * @returns {Trail[]}
  */

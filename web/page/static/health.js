@@ -8,6 +8,7 @@ const rarely = 6000;
 export class HealthWatch {
   #banner = byId("banner", HTMLElement);
   #text = byId("banner-text", HTMLElement);
+  #far = byId("banner-far", HTMLElement);
   #bar = byId("banner-bar", HTMLProgressElement);
   #chip = byId("engine", HTMLElement);
   #timer = 0;
@@ -51,6 +52,7 @@ export class HealthWatch {
     this.#banner.hidden = text === "";
     this.#banner.dataset.level = level;
     say(this.#text, text);
+    say(this.#far, percent === null ? "" : ` ${Math.round(percent)} % done.`); // grows, so it is not read out
     this.#bar.hidden = percent === null;
     if (percent !== null) this.#bar.value = percent;
   }
@@ -85,15 +87,14 @@ export function explain(h) {
   if (!h) return ["bad", "The hub does not answer. This page tries again by itself; a running session goes on when it is back.", null];
   if (h.draining) return ["busy", "The hub is being restarted. Sessions go on by themselves in the next one.", null];
   const percent = h.percent ?? null;
-  const far = percent === null ? "" : ` ${Math.round(percent)} % done.`;
   switch (h.aiAvailability) {
     case "ENABLED":
       if (h.upgrade) return ["ok", `Detecting. A faster engine (${provider(h.upgrade.to)}) is being prepared meanwhile.`, h.upgrade.percent ?? null];
       return ["ok", "", null];
     case "DOWNLOADING":
-      return ["busy", `The model is being downloaded.${far} What you send now waits, and is looked at when it is there.`, percent];
+      return ["busy", `The model is being downloaded. What you send now waits, and is looked at when it is there.`, percent];
     case "CONVERTING":
-      return ["busy", `The model is being prepared for this machine.${far} What you send now waits, and is looked at then.`, percent];
+      return ["busy", `The model is being prepared for this machine. What you send now waits, and is looked at then.`, percent];
     case "ERROR":
       return ["bad", `The engine cannot work${h.reason ? `: ${h.reason}` : "."} What you send waits; the hub's log says more.`, null];
     default:

@@ -1,6 +1,6 @@
 // What the charts show: counted here from results, or asked of the hub's metrics.
 
-import { call } from "./access.js";
+import { call, refused } from "./access.js";
 import { Chart } from "./charts.js";
 
 const stages = /** @type {const} */ (["jitter", "receive", "decode", "queue", "infer"]);
@@ -93,9 +93,9 @@ export class Meters {
   }
 
   async #ask() {
-    if (!this.#told) return;
+    if (!this.#told || refused()) return;
     const answer = await call("/metrics", { signal: AbortSignal.timeout(900) });
-    this.#told = answer.ok;
+    this.#told = answer.status !== 403 && answer.status !== 404;
     if (!answer.ok) return;
     const now = parse(await answer.text());
     const before = this.#metrics;

@@ -19,6 +19,8 @@ export class Panel {
   #noClasses = byId("no-classes", HTMLElement);
   #rows = byId("objects", HTMLTableSectionElement);
   #summary = byId("summary", HTMLElement);
+  /** @type {Detection[]} */
+  #listed = [];
   #timer = 0;
   #stale = false;
   /** @type {(change: Record<string, unknown>) => void} */
@@ -107,8 +109,7 @@ export class Panel {
   /** @param {string} label */
   #chip(label) {
     const key = make("span", { class: "key" });
-    const d = this.#results.list.flatMap((r) => r.detections).find((x) => x.label === label);
-    key.style.background = colour(d?.class ?? 0);
+    key.style.background = colour(this.#results.classOf(label));
     const chip = make("button", { type: "button", class: "chip", "data-label": label, "aria-pressed": "true" }, key, label, " ", make("span", { class: "count" }));
     chip.addEventListener("click", () => {
       const hide = !this.#results.hidden.has(label);
@@ -129,7 +130,14 @@ export class Panel {
     if (r?.error) text = `Frame ${r.frame} could not be looked at (${r.error.code}).`;
     else if (r) text = `${this.#stage.result ? "Frame" : "Last was frame"} ${r.frame}: ${count(shown.length, "object")}${hidden > 0 ? `, ${hidden} hidden` : ""}`;
     say(this.#summary, text);
-    this.#rows.replaceChildren(...shown.slice(0, rowsMost).map((d) => this.#row(d)));
+    this.#showRows(shown.slice(0, rowsMost));
+  }
+
+  /** Rows that stay are not made again: a new one below the pointer is entered, which draws again. @param {Detection[]} list */
+  #showRows(list) {
+    if (list.length === this.#listed.length && list.every((d, i) => d === this.#listed[i])) return;
+    this.#listed = list;
+    this.#rows.replaceChildren(...list.map((d) => this.#row(d)));
   }
 
   /** @param {Detection} d */
@@ -156,7 +164,7 @@ export class Panel {
   clear() {
     this.#results.hidden.clear();
     this.#chips.replaceChildren();
-    this.#rows.replaceChildren();
+    this.#showRows([]);
     say(byId("threshold-note", HTMLElement), "");
     this.touch();
   }

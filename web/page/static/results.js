@@ -1,14 +1,25 @@
-// The results of one session: by time, counted by class, and filtered as the person
-// at the page wants them.
+// The results of one session: in order, counted by class, and filtered as the person at
+// the page wants them.
 
 /** How far a picture's time may be from its result's: less than any two pictures are apart. */
 const tolerance = 1.5; // ms
+const steps = 100; // of confidence: those of the slider
+
+/**
+ * What is counted of a label: how many of its objects were how sure.
+ * @typedef {{class: number, sure: Uint32Array}} Label
+ */
 
 export class Results {
-  /** In order of time. @type {Result[]} */
+  /** @type {Found[]} */
   list = [];
-  /** @type {Map<string, number>} */
-  counts = new Map();
+  /**
+   * Whether the list is in order of time, as a file's pictures are asked for. Else it is as
+   * it came: the time of a live session begins anew with each of its segments.
+   */
+  byTime = false;
+  /** @type {Map<string, Label>} */
+  #labels = new Map();
   /** Labels that are not shown. @type {Set<string>} */
   hidden = new Set();
   threshold = 0.45;
@@ -17,31 +28,36 @@ export class Results {
 
   clear() {
     this.list = [];
-    this.counts = new Map();
+    this.#labels = new Map();
     this.total = 0;
   }
 
-  /** @param {Result} r */
-  add(r) {
+  /** Keeps of a result what is drawn: of an hour there are a hundred thousand. @param {Found} r */
+  add({ frame, pts_ms, width, height, detections, error }) {
     const last = this.last;
-    const at = !last || last.pts_ms < r.pts_ms ? this.list.length : this.#search(r.pts_ms);
-    this.list.splice(at, 0, r);
-    this.#count(r);
+    const at = !this.byTime || !last || last.pts_ms < pts_ms ? this.list.length : this.#search(pts_ms);
+    this.list.splice(at, 0, { frame, pts_ms, width, height, detections, error });
+    for (const d of detections) this.#count(d);
     this.total++;
   }
 
-  /** @param {Result} r */
-  #count(r) {
-    for (const d of r.detections) {
-      const n = this.counts.get(d.label) ?? 0;
-      this.counts.set(d.label, d.confidence >= this.threshold - 1e-6 ? n + 1 : n);
-    }
+  /** @param {Detection} d */
+  #count(d) {
+    let l = this.#labels.get(d.label);
+    if (!l) this.#labels.set(d.label, (l = { class: d.class, sure: new Uint32Array(steps + 1) }));
+    const step = Math.floor((d.confidence + 1e-6) * steps);
+    l.sure[step] = (l.sure[step] ?? 0) + 1;
   }
 
-  /** Counts again after the threshold was moved. */
-  recount() {
-    this.counts = new Map([...this.counts.keys()].map((label) => [label, 0]));
-    for (const r of this.list) this.#count(r);
+  /** How many objects of each label are sure enough. @returns {Map<string, number>} */
+  get counts() {
+    const from = Math.round(this.threshold * steps);
+    return new Map([...this.#labels].map(([label, l]) => [label, l.sure.subarray(from).reduce((a, b) => a + b, 0)]));
+  }
+
+  /** @param {string} label */
+  classOf(label) {
+    return this.#labels.get(label)?.class ?? 0;
   }
 
   /** Objects that are sure enough. */
@@ -59,7 +75,7 @@ export class Results {
     if (this.list.length > n * 1.5) this.list.splice(0, this.list.length - n);
   }
 
-  /** Index of the first result at this time or later. @param {number} pts */
+  /** Index of the first result of this time or later. @param {number} pts */
   #search(pts) {
     let low = 0;
     let high = this.list.length;
@@ -77,15 +93,20 @@ export class Results {
     return r && Math.abs(r.pts_ms - pts) <= tolerance ? r : null;
   }
 
-  /** Up to n results that end with this one. @param {Result} r @param {number} n */
+  /** Up to n results that end with this one. @param {Found} r @param {number} n */
   until(r, n) {
-    const end = this.#search(r.pts_ms) + 1;
+    const end = (this.byTime ? this.#search(r.pts_ms) : this.list.findLastIndex((l) => l.frame === r.frame)) + 1;
     return this.list.slice(Math.max(0, end - n), end);
   }
 
-  /** The last result before this time. @param {number} pts */
+  /** The last result before the picture of this time. @param {number} pts */
   before(pts) {
     return this.list[this.#search(pts - tolerance) - 1] ?? null;
+  }
+
+  /** The first one after it. @param {number} pts */
+  after(pts) {
+    return this.list[this.#search(pts + tolerance)] ?? null;
   }
 
   /** Whether a detection is to be seen. @param {Detection} d */

@@ -1,14 +1,18 @@
 // The sessions that the hub runs, to be watched.
 
 import { call, refused } from "./access.js";
-import { byId, count, make } from "./dom.js";
+import { byId, count, make, say } from "./dom.js";
 
 const often = 3000;
+
+/** @typedef {{item: HTMLElement, note: HTMLElement}} Row */
 
 export class SessionList {
   #list = byId("sessions", HTMLUListElement);
   #empty = byId("no-sessions", HTMLElement);
   #shown = "";
+  /** @type {Map<string, Row>} */
+  #rows = new Map();
   #asking = false;
   /** The session of this page, which is not offered. */
   own = () => "";
@@ -45,17 +49,26 @@ export class SessionList {
 
   /** @param {SessionInfo[]} running */
   #show(running) {
-    const focused = document.activeElement instanceof HTMLElement ? document.activeElement.dataset.session : undefined;
     this.#empty.hidden = running.length > 0;
-    this.#list.replaceChildren(...running.map((s) => {
-      const name = s.media.name ?? (s.mode === "live" ? "Live" : "Upload");
-      const button = make("button", { type: "button", class: "row", "data-session": s.session },
-        make("span", { class: "name" }, name),
-        make("span", { class: "note" }, `${s.mode}, ${s.state.replaceAll("_", " ")}, ${count(s.accounting.inferred, "frame")}`));
-      button.addEventListener("click", () => this.onwatch(s.session, name));
-      return make("li", {}, button);
-    }));
-    const again = [...this.#list.querySelectorAll("button")].find((b) => b.dataset.session === focused);
-    if (focused && again) again.focus();
+    const before = this.#rows;
+    this.#rows = new Map(running.map((s) => [s.session, before.get(s.session) ?? this.#row(s)]));
+    for (const [id, row] of before) if (!this.#rows.has(id)) row.item.remove();
+    // Rows that stay are not touched: a click or the focus may be on one.
+    running.forEach((s, i) => {
+      const row = this.#rows.get(s.session);
+      if (!row) return;
+      say(row.note, `${s.mode}, ${s.state.replaceAll("_", " ")}, ${count(s.accounting.inferred, "frame")}`);
+      const there = this.#list.children[i] ?? null;
+      if (there !== row.item) this.#list.insertBefore(row.item, there);
+    });
+  }
+
+  /** @param {SessionInfo} s @returns {Row} */
+  #row(s) {
+    const name = s.media.name ?? (s.mode === "live" ? "Live" : "Upload");
+    const note = make("span", { class: "note" });
+    const button = make("button", { type: "button", class: "row" }, make("span", { class: "name" }, name), note);
+    button.addEventListener("click", () => this.onwatch(s.session, name));
+    return { item: make("li", {}, button), note };
   }
 }

@@ -12,18 +12,19 @@ export class Stage {
   /** The picture in its own size, kept for drawing again. @type {HTMLCanvasElement} */
   #plate = document.createElement("canvas");
   #hasPicture = false;
-  /** @type {Result | null} */
+  /** @type {Found | null} */
   #result = null;
-  /** @type {Result | null} */
+  /** @type {Found | null} */
   #held = null;
   #time = 0;
+  #soon = 0;
   /** @type {Results} */
   results;
   /** The detection that is pointed at in the list. @type {Detection | null} */
   chosen = null;
   showBoxes = true;
 
-  /** After each drawing. @type {(r: Result | null, held: boolean) => void} */
+  /** After each drawing. @type {(r: Found | null, held: boolean) => void} */
   ondraw = () => {};
 
   /**
@@ -51,7 +52,7 @@ export class Stage {
    * @param {CanvasImageSource} picture
    * @param {number} width
    * @param {number} height
-   * @param {{time: number, result: Result | null, held?: Result | null}} what
+   * @param {{time: number, result: Found | null, held?: Found | null}} what
    */
   show(picture, width, height, what) {
     this.#size(width, height);
@@ -63,16 +64,16 @@ export class Stage {
     this.draw();
   }
 
-  /** Shows a result without its picture. @param {Result} r */
+  /** Shows a result without its picture; the last one, where more come than the screen shows. @param {Found} r */
   showResult(r) {
     if (!this.#hasPicture) this.#size(r.width || 16, r.height || 9);
     this.#time = r.pts_ms;
     this.#result = r;
     this.#held = null;
-    this.draw();
+    this.#soon ||= requestAnimationFrame(() => this.draw());
   }
 
-  /** The result of the picture that is shown has come. @param {Result} r */
+  /** The result of the picture that is shown has come. @param {Found} r */
   complete(r) {
     this.#result = r;
     this.#held = null;
@@ -107,6 +108,8 @@ export class Stage {
   }
 
   draw() {
+    cancelAnimationFrame(this.#soon);
+    this.#soon = 0;
     if (!this.#hasPicture && !this.#result) return;
     const shown = this.canvas.clientWidth;
     if (shown > 0) {
@@ -128,7 +131,7 @@ export class Stage {
   /** @param {CanvasRenderingContext2D} c */
   #paint(c) {
     const r = this.#result;
-    const shown = (/** @type {Result | null} */ of) => (of && this.showBoxes ? of.detections.filter((d) => this.results.shows(d)) : []);
+    const shown = (/** @type {Found | null} */ of) => (of && this.showBoxes ? of.detections.filter((d) => this.results.shows(d)) : []);
     const boxes = shown(r);
     const source = r ?? this.#held;
     paint(c, {

@@ -1,5 +1,6 @@
 // Below the stage: the time line, with how much was found when, and how far it is known.
 
+import { Density } from "./density.js";
 import { byId, clock } from "./dom.js";
 
 /** @typedef {import("./player.js").Player} Player */
@@ -13,8 +14,10 @@ export class TimeLine {
   #results;
   /** @type {Player | null} */
   player = null;
-  #drawn = -1;
+  #density = new Density();
+  #drawn = "";
   #dragging = false;
+  #soon = 0;
 
   /** @param {Results} results */
   constructor(results) {
@@ -29,10 +32,7 @@ export class TimeLine {
     this.#range.addEventListener("change", () => {
       this.#dragging = false;
     });
-    new ResizeObserver(() => {
-      this.#drawn = -1;
-      this.show();
-    }).observe(this.#canvas);
+    new ResizeObserver(() => this.show()).observe(this.#canvas);
   }
 
   toggle() {
@@ -41,9 +41,16 @@ export class TimeLine {
     else this.player.play();
   }
 
+  /** Something changed. It is drawn with the next picture of the screen, once for all until then. */
   show() {
-    const p = this.player;
-    if (!p) return;
+    this.#soon ||= requestAnimationFrame(() => {
+      this.#soon = 0;
+      if (this.player) this.#draw(this.player);
+    });
+  }
+
+  /** @param {Player} p */
+  #draw(p) {
     const label = p.playing ? "Pause" : "Play";
     if (this.#play.getAttribute("aria-label") !== label) {
       this.#play.setAttribute("aria-label", label);
@@ -53,38 +60,36 @@ export class TimeLine {
     if (!this.#dragging) this.#range.value = String(p.time);
     this.#range.setAttribute("aria-valuetext", `${clock(p.time)} of ${clock(p.duration)}`);
     this.#time.textContent = `${clock(p.time)} / ${clock(p.duration)}`;
-    this.#density(p);
+    if (p.duration > 0) this.#drawDensity(p);
   }
 
   /** @param {Player} p */
-  #density(p) {
-    const n = this.#results.list.length;
-    if (n === this.#drawn || p.duration === 0) return;
-    this.#drawn = n;
+  #drawDensity(p) {
+    const { list } = this.#results;
     const width = Math.max(1, Math.round(this.#canvas.clientWidth));
     const height = 28;
+    const what = `${width} ${p.duration} ${p.known} ${list.length}`;
+    if (what === this.#drawn) return;
+    this.#drawn = what;
     this.#canvas.width = width;
     this.#canvas.height = height;
     const c = this.#canvas.getContext("2d");
     if (!c) return;
-    const { list, first } = this.#results;
-    const most = list.reduce((m, r) => Math.max(m, r.detections.length), 1);
-    const x = (/** @type {number} */ pts) => (width * (pts - (first?.pts_ms ?? 0))) / 1000 / p.duration;
+    const columns = this.#density.columns(list, width, p.duration);
+    const most = Math.max(1, ...columns);
     const style = getComputedStyle(this.#canvas);
     c.fillStyle = style.getPropertyValue("--soft");
     c.fillRect(0, height - 2, (width * p.known) / p.duration, 2);
     c.fillStyle = style.getPropertyValue("--c1");
-    list.forEach((r, i) => {
-      const h = ((height - 4) * r.detections.length) / most;
-      const from = x(r.pts_ms);
-      const next = list[i + 1];
-      const gap = next ? x(next.pts_ms) - from : 4;
-      c.fillRect(from, height - 2 - h, Math.max(1, gap > 3 ? Math.min(gap - 1, 32) : gap), h);
+    columns.forEach((n, x) => {
+      const h = ((height - 4) * n) / most;
+      if (n > 0) c.fillRect(x, height - 2 - h, 1, h);
     });
   }
 
   reset() {
-    this.#drawn = -1;
+    this.#drawn = "";
+    this.#density = new Density();
     this.player = null;
     this.#canvas.width = 1;
   }
