@@ -41,7 +41,7 @@ export class Meters {
     ], { unit: "", digits: 1, floor: 2 });
     this.#drops = new Chart(parent, "Frames without a result", [
       { label: "Not picked", token: "--c2" }, { label: "Replaced", token: "--c3" }, { label: "Too old", token: "--c4" },
-      { label: "Failed", token: "--c6" }, { label: "Not sent", token: "--c5" },
+      { label: "Over the limit", token: "--c1" }, { label: "Failed", token: "--c6" }, { label: "Not sent", token: "--c5" },
     ], { unit: "", floor: 5 });
     setInterval(() => this.#tick(), 1000);
   }
@@ -86,8 +86,9 @@ export class Meters {
     this.#seen = [];
     const a = this.accounting;
     if (a) {
-      const { late = 0, ...undecoded } = a.undecoded;
-      this.#drops.add([a.skipped, a.dropped.superseded ?? 0, (a.dropped.stale ?? 0) + late, sum(a.failed) + sum(undecoded), this.skipped()]);
+      const { late = 0, rate_limited = 0, ...undecoded } = a.undecoded;
+      const limited = (a.dropped.rate_limited ?? 0) + rate_limited;
+      this.#drops.add([a.skipped, a.dropped.superseded ?? 0, (a.dropped.stale ?? 0) + late, limited, sum(a.failed) + sum(undecoded), this.skipped()]);
     }
     this.#ask().catch(() => {});
   }

@@ -65,13 +65,14 @@ async function openPicture(file) {
       call("/detect?threshold=0.05", { method: "POST", body: file }),
     ]);
     const body = await answer.json();
-    if (turn !== now.turn) return;
+    if (turn !== now.turn) return picture?.close();
     if (!answer.ok) throw new Error(body.detail ?? body.title);
     /** @type {Result} */
     const r = { ...body, type: "detections", offset: 1, frame: 0, pts_ms: 0 };
     results.add(r);
     if (picture) stage.show(picture, r.width, r.height, { time: 0, result: r });
     else stage.showResult(r);
+    picture?.close();
     page.json.href = URL.createObjectURL(new Blob([JSON.stringify(body, null, 2)], { type: "application/json" }));
     page.json.download = `${file.name}.json`;
     panel.touch();

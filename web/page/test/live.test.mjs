@@ -136,7 +136,7 @@ test("a camera that is turned goes on in the same session", async (t) => {
   await says(page, /Camera: done/);
   const events = await hub.events(id);
   assert.deepEqual([...new Set(events.filter((e) => e.type === "detections").map((e) => `${e.width}×${e.height}`))], ["640×480", "480×640"]);
-  assert.deepEqual(events.at(-1).accounting.undecoded, { corrupt: 0, late: 0, lost: 0, no_keyframe: 0 });
+  assert.deepEqual(events.at(-1).accounting.undecoded, { corrupt: 0, late: 0, lost: 0, no_keyframe: 0, rate_limited: 0 });
 });
 
 /** A site of somebody else's with the printed page on it. */
@@ -176,7 +176,7 @@ for (const kind of ["video/webm", "video/mp4"]) {
     const events = await open.events(session);
     const end = events.at(-1);
     assert.equal(end.outcome, "done", JSON.stringify(end));
-    if (!restarts) assert.deepEqual(end.accounting.undecoded, { corrupt: 0, late: 0, lost: 0, no_keyframe: 0 });
+    if (!restarts) assert.deepEqual(end.accounting.undecoded, { corrupt: 0, late: 0, lost: 0, no_keyframe: 0, rate_limited: 0 });
     const results = events.filter((e) => e.type === "detections");
     const segments = events.filter((e) => e.type === "segment").map((e) => e.frame);
     assert.equal(segments.length > 0, restarts);
