@@ -83,6 +83,7 @@ test("a connection on which the hub is not heard any more is given up, and the s
       server.send(m);
     });
     server.onMessage((m) => JSON.parse(m).type === "started" && ws.send(m));
+    server.onClose(() => {}); // nor is it heard that the hub is done
   });
   await page.reload();
   await page.locator("#sample").selectOption("2");
