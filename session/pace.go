@@ -82,7 +82,8 @@ func (p *Pace) due(bytes int) (at time.Time) {
 }
 
 // inDebt says that the client has used the bytes of a whole second that is still to come.
-// Its uploads are always a little ahead, and a camera beside them gets something too.
+// An upload that is read as it is due is always a little ahead, and a camera beside it gets
+// something too; one over a WebSocket is ahead by its window, and comes before a camera.
 func (p *Pace) inDebt() bool {
 	return p != nil && p.Bytes != nil && p.Bytes.Tokens() <= -float64(p.Bytes.Burst())
 }

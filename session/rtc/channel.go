@@ -190,7 +190,7 @@ func (t *teller) flush(limit uint64) error {
 	return nil
 }
 
-// hear carries out what a client says. It is called by the library, one by one.
+// hear carries out what a client says. It is called by the library, one by one for each channel.
 func (t *teller) hear(m webrtc.DataChannelMessage) {
 	if len(m.Data) > wire.MaxControlSize {
 		t.deny("", wire.Errorf(wire.TooLarge, "a control message has at most %d bytes", wire.MaxControlSize))

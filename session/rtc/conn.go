@@ -31,6 +31,7 @@ type conn struct {
 	tracks   atomic.Int32             // since ICE began
 	channel  chan *teller             // receives the channel that is taken next
 	channels atomic.Int32             // so far
+	heard    atomic.Bool              // media of a codec that was agreed on has come
 	state    chan webrtc.PeerConnectionState
 	deleted  chan struct{}    // closed by Delete
 	failing  chan *wire.Error // receives why the media is not taken any more
@@ -158,11 +159,11 @@ const maxTracks = 16
 
 // turnTo lets the receiver take another track. Sound is declined, but may come.
 func (c *conn) turnTo(t *webrtc.TrackRemote) {
-	if t.Kind() != webrtc.RTPCodecTypeVideo {
-		return
-	}
 	if c.tracks.Add(1) > maxTracks {
 		c.fail(wire.Errorf(wire.Quota, "more than %d tracks on one connection; open another", maxTracks))
+		return
+	}
+	if t.Kind() != webrtc.RTPCodecTypeVideo {
 		return
 	}
 	for {
@@ -210,7 +211,7 @@ func (c *conn) live() {
 		c.log.Debug("close", "err", err)
 	}
 	c.work.Wait()
-	if why != nil && c.fresh && c.attached.Session.Status().Received == 0 {
+	if why != nil && c.fresh && !c.heard.Load() {
 		c.attached.Feeder.Fail(why)
 	}
 	c.letGo()
@@ -237,6 +238,9 @@ func (c *conn) wait() *wire.Error {
 					silent = time.After(c.s.cfg.First)
 				}
 			case webrtc.PeerConnectionStateFailed, webrtc.PeerConnectionStateClosed:
+				if c.failure != nil {
+					return nil // it has read why, and may come back
+				}
 				return wire.Errorf(wire.UploadIncomplete, "the WebRTC connection failed before any media came")
 			}
 		case <-handshake.C:
@@ -267,12 +271,12 @@ func (c *conn) wait() *wire.Error {
 	}
 }
 
-// endIfEmpty ends a session of which no picture has ever come: what it sends, if
-// anything, is of no use. A camera that pauses sends nothing either, for as long as it
-// likes, and so may one that comes back.
+// endIfEmpty ends a session of which no media has ever come: what it sends, if anything,
+// is of no use. A camera that pauses sends nothing either, for as long as it likes, and so
+// may one that comes back. A picture need not have come: key frames may be far apart.
 func (c *conn) endIfEmpty() {
-	if c.attached.Session.Status().Received == 0 {
-		c.attached.Feeder.Fail(wire.Errorf(wire.UploadIncomplete, "no picture came within %v of connecting; does the track send, in a codec of the answer, and begin with a key frame?", c.s.cfg.First))
+	if !c.heard.Load() && c.attached.Session.Status().Received == 0 {
+		c.attached.Feeder.Fail(wire.Errorf(wire.UploadIncomplete, "no video came within %v of connecting; does the track send, in a codec of the answer?", c.s.cfg.First))
 	}
 }
 

@@ -32,6 +32,7 @@ type receiver struct {
 	track  *webrtc.TrackRemote
 	kind   webrtc.PayloadType
 	frames *frames
+	former former
 	look   time.Time // when to look for another track next
 	pli    time.Time // when a key frame was asked for last
 	asked  int       // how often one was asked for since none was needed
@@ -45,6 +46,14 @@ type receiver struct {
 	capture  float64 // ms since 1970, at the time stamp captured
 	captured uint32
 	known    bool // capture is
+}
+
+// former is the track before, until a packet of a codec of ours has come of this one.
+type former struct {
+	track  *webrtc.TrackRemote
+	kind   webrtc.PayloadType
+	frames *frames
+	moved  bool
 }
 
 // receive reads one track after the other until the connection is gone, or its media is
@@ -72,7 +81,21 @@ var errTrack = errors.New("no more of this track")
 
 // follow turns to another track.
 func (r *receiver) follow(t *webrtc.TrackRemote) {
+	if r.frames != nil {
+		r.former = former{r.track, r.kind, r.frames, r.moved}
+	}
 	r.track, r.frames, r.moved = t, nil, true
+}
+
+// goBack turns to the track before, if this one has something else in it: what repairs
+// media, or probes the line, comes as a track too where nothing tells the numbers.
+func (r *receiver) goBack() bool {
+	f := r.former
+	if r.frames != nil || f.track == nil {
+		return false
+	}
+	r.track, r.kind, r.frames, r.moved, r.former = f.track, f.kind, f.frames, f.moved, former{}
+	return true
 }
 
 // run reads the track and returns why it ended: errTrack, or why its media is not taken.
@@ -89,6 +112,11 @@ func (r *receiver) run() error {
 		now := time.Now()
 		switch {
 		case isTimeout(err):
+		case errors.Is(err, webrtc.ErrCodecNotFound):
+			if r.goBack() {
+				set = time.Time{}
+			}
+			continue
 		case err != nil:
 			return errors.Join(errTrack, err)
 		case p == nil || !r.take(p, now):
@@ -113,12 +141,12 @@ func (r *receiver) run() error {
 	return errTrack
 }
 
-// read returns the next packet; nil: it is none of the codecs, or of the wrong form or
-// size, which says nothing of the next one.
+// read returns the next packet; nil: it is of the wrong form or size, which says nothing
+// of the next one. So does ErrCodecNotFound.
 func (r *receiver) read() (*rtp.Packet, error) {
 	b := make([]byte, maxPacket)
 	n, _, err := r.track.Read(b)
-	if errors.Is(err, webrtc.ErrCodecNotFound) || errors.Is(err, io.ErrShortBuffer) {
+	if errors.Is(err, io.ErrShortBuffer) {
 		return nil, nil
 	}
 	if err != nil {
@@ -174,7 +202,8 @@ func (r *receiver) take(p *rtp.Packet, now time.Time) bool {
 		if c == nil {
 			return false
 		}
-		r.kind, r.frames = kind, newFrames(c, r.c.s.cfg.Jitter)
+		r.kind, r.frames, r.former = kind, newFrames(c, r.c.s.cfg.Jitter), former{}
+		r.c.heard.Store(true)
 		r.frames.rejected = func(err error) { r.c.log.Debug("payload", "err", err) }
 		for _, e := range r.c.extensions() {
 			switch e.URI {

@@ -17,8 +17,8 @@ export class Changes {
     return Object.keys(this.#change).length > 0 ? { type: "configure", id: this.#id, ...this.#change } : null;
   }
 
-  /** The hub answers. @param {HubMessage} m */
+  /** The hub answers, for good or for now. @param {HubMessage} m */
   heard(m) {
-    if ((m.type === "configured" || m.type === "error") && m.id === this.#id) this.#change = {};
+    if ((m.type === "configured" || (m.type === "error" && !m.temporary)) && m.id === this.#id) this.#change = {};
   }
 }

@@ -6,6 +6,8 @@ export class Density {
   #columns = new Uint16Array(0);
   #scale = "";
   #taken = 0;
+  /** @type {Found | undefined} */
+  #last;
 
   /**
    * Takes what came since it was last asked: a long file has a hundred results in a column.
@@ -16,7 +18,8 @@ export class Density {
   columns(list, width, duration) {
     const begin = list[0]?.pts_ms ?? 0;
     const scale = `${width} ${duration} ${begin}`;
-    if (scale !== this.#scale || list.length < this.#taken) {
+    const grown = list[this.#taken - 1] === this.#last; // nothing came in between
+    if (scale !== this.#scale || !grown) {
       this.#scale = scale;
       this.#columns = new Uint16Array(width);
       this.#taken = 0;
@@ -28,6 +31,7 @@ export class Density {
       if (r) this.#mark(x(r), next ? x(next) - x(r) : before ? x(r) - x(before) : 4, r.detections.length);
     }
     this.#taken = list.length;
+    this.#last = list.at(-1);
     return this.#columns;
   }
 

@@ -215,7 +215,7 @@ function take(m) {
       ended(m);
       break;
     case "error":
-      if (!m.fatal || !m.temporary) failed(m.code, m.message);
+      if (!m.temporary || (!m.fatal && !m.id)) failed(m.code, m.message); // else it is tried again
       break;
   }
   if (m.type !== "detections") showStatus();

@@ -41,7 +41,7 @@ export class Session {
   #source = null;
   /**
    * A file that is said to be the one whose beginning the hub has.
-   * @type {{source: ByteSource, done: (same: boolean) => void, fail: (why: unknown) => void, overlap: Record<string, unknown> | null} | null}
+   * @type {{source: ByteSource, done: (same: boolean | null) => void, fail: (why: unknown) => void, overlap: Record<string, unknown> | null} | null}
    */
   #proposal = null;
   #retry = firstRetry;
@@ -114,14 +114,17 @@ export class Session {
 
   /**
    * Gives the file again whose beginning the hub has; false: the hub says that it is
-   * another one. Where a page may not hash (http from another machine), nothing is compared.
+   * another one, null: something else came first. Where a page may not hash (http from
+   * another machine), nothing is compared.
    * @param {ByteSource} source
-   * @returns {Promise<boolean>}
+   * @returns {Promise<boolean | null>}
    */
   refeed(source) {
     return new Promise((done, fail) => {
+      this.#compared(null);
       this.#proposal = { source, done, fail, overlap: null };
-      if (this.connected) this.#compare();
+      if (this.connected && this.unacked > 0) this.#again(); // what the hub has is told then
+      else if (this.connected) this.#compare();
     });
   }
 
@@ -142,12 +145,12 @@ export class Session {
     }
   }
 
-  /** @param {boolean} same */
+  /** @param {boolean | null} same */
   #compared(same) {
     const p = this.#proposal;
     this.#proposal = null;
-    if (same && p) this.#source = p.source;
     p?.done(same);
+    if (p && same) this.feed(p.source);
   }
 
   get connected() {
@@ -212,9 +215,10 @@ export class Session {
   leave() {
     this.#left = performance.now();
     this.#source = null;
+    this.#compared(null);
     this.onmessage = this.onlink = this.onbytes = () => {};
     if (!this.began) this.cancel(); // it was to start a session, and may have
-    const tells = this.#last !== "" && !this.ended && !this.connected && !this.#busy && (this.began || this.#asked);
+    const tells = this.#last !== "" && !this.ended && !this.connected && (this.began || (this.#asked && !this.#busy));
     if (!tells) this.#part();
   }
 
@@ -321,9 +325,9 @@ export class Session {
     this.#changes.heard(m);
     this.onmessage(m);
     if (m.type === "started" || m.type === "ack") this.#pump();
+    if (m.type === "started" || m.type === "state") this.#sendChanges(); // there may be an engine now
     if (m.type !== "started") return;
-    this.#sendChanges();
-    if (this.#proposal?.overlap) this.#compared(true), this.#pump();
+    if (this.#proposal?.overlap) this.#compared(true);
     else this.#compare();
     if (this.#last) this.#tell(this.#last);
     if (this.#left) this.#part();
@@ -337,7 +341,7 @@ export class Session {
     clearInterval(this.#watch.timer);
     this.#socket = null;
     this.#started = false;
-    if (this.#left && (this.#busy || performance.now() - this.#left > patience)) return;
+    if (this.#left && ((this.#busy && !this.began) || performance.now() - this.#left > patience)) return;
     if (this.ended) {
       this.onlink({ state: "closed" });
       return;
@@ -358,8 +362,8 @@ export class Session {
   async #pump() {
     if (this.#pumping || !this.#source || !this.token) return;
     this.#pumping = true;
+    const socket = this.#socket;
     try {
-      const socket = this.#socket;
       const source = this.#source;
       while (socket && socket === this.#socket && this.connected && !this.ended) {
         if (this.sent >= source.size) {
@@ -385,6 +389,7 @@ export class Session {
       this.#source = null;
     } finally {
       this.#pumping = false;
+      if (socket !== this.#socket) this.#pump(); // it was called meanwhile
     }
   }
 }

@@ -36,13 +36,15 @@ async function openAgain(file, s) {
   const other = (/** @type {string} */ why) => problem(`${file.name} is another file than ${now.name}: ${why}. Drop the right one, or close this session.`);
   if (file.size !== now.size) return other(`it has ${sized(file.size)}, not ${sized(now.size)}`);
   problem(`Comparing ${file.name} with what the hub has.`, "note");
-  let same = false;
+  let [same, why] = [/** @type {boolean | null} */ (null), ""];
   try {
     same = await s.refeed(file);
   } catch (e) {
-    return problem(`${file.name} cannot be read: ${e instanceof Error ? e.message : e}.`);
+    why = e instanceof Error ? e.message : String(e);
   }
   if (s !== now.session || !now.wantsFile) return;
+  if (why) return problem(`${file.name} cannot be read: ${why}.`);
+  if (same === null) return;
   if (!same) return other("its content differs");
   now.wantsFile = false;
   problem("");

@@ -137,9 +137,10 @@ export class Whip {
   /** @param {HubMessage} m */
   #take(m) {
     if (m.type === "end") this.ended = true;
-    if (m.type === "started") this.#say(this.#changes.message);
+    if (m.type === "started" || m.type === "state") this.#say(this.#changes.message);
     this.#changes.heard(m);
     if (m.type === "goaway") this.#lost(null, m.retry_ms);
+    else if (m.type === "error" && m.fatal && m.temporary) this.#lost(new Busy(m.message));
     else this.onmessage(m);
     if (this.ended) this.leave();
   }
@@ -199,10 +200,14 @@ export class Whip {
 
   /** Until the hub has heard it: its session has no other end while the media port is reached. @param {string} resource */
   async #remove(resource) {
+    let [url, method] = [resource, "DELETE"];
     for (let wait = 250, from = performance.now(); performance.now() - from < patience; wait = Math.min(2 * wait, longestWait)) {
-      const answer = await call(resource, { method: "DELETE", keepalive: true }).catch(() => null);
-      if (this.ended || (answer && answer.status < 500 && answer.status !== 401)) return;
-      await new Promise((done) => setTimeout(done, wait));
+      const answer = await call(url, { method, keepalive: true }).catch(() => null);
+      if (this.ended) return;
+      const gone = answer?.status === 404 || answer?.status === 501; // a hub that was restarted knows the session only
+      if (gone && this.#left && method === "DELETE") [url, method] = [`/v1/sessions/${this.id}/cancel`, "POST"];
+      else if (gone || (answer && answer.status < 500 && answer.status !== 401 && answer.status !== 429)) return;
+      else await new Promise((done) => setTimeout(done, wait));
     }
   }
 

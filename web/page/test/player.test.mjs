@@ -37,6 +37,14 @@ test("each result is looked at once for the time line, however many there are", 
   assert.ok(density.columns(list, 900, 4000).every((n) => n === 7));
 });
 
+test("a result that comes between others has its bar too", () => {
+  const density = new Density();
+  const list = [0, 40, 1000].map((pts_ms) => ({ pts_ms, detections: { length: 1 } }));
+  density.columns(list, 100, 1);
+  list.splice(2, 0, { pts_ms: 500, detections: { length: 3 } });
+  assert.equal(density.columns(list, 100, 1)[50], 3);
+});
+
 test("few results are bars with a gap between them", () => {
   const list = [0, 1, 2].map((s) => result(s, 500 + 1000 * s, Array(s + 1)));
   assert.equal(new Density().columns(list, 30, 3).join(""), "111111111022222222203333333330");
@@ -138,6 +146,18 @@ for (const [what, script] of [["in a tab that is not looked at", unseen], ["in a
   });
 }
 
+test("where what was known is void, it is counted anew", async (t) => {
+  const page = await visit(t, chrome, hub.url);
+  await played(page, "counter.mp4");
+  await page.evaluate((model) => {
+    for (const [recovered, frames] of [[false, 3], [true, 2], [false, 4]]) {
+      window.tell({ type: "started", session: "s", epoch: "e", offset: 0, bytes: 0, recovered });
+      for (let frame = 0; frame < frames; frame++) window.tell({ ...model, frame, pts_ms: 100 * frame });
+    }
+  }, result(0, 0, [object("person", 0.9)]));
+  assert.equal(await page.evaluate(() => window.desk.results.objects), 4);
+});
+
 test("boxes are not held far beyond what is known", async (t) => {
   const page = await visit(t, chrome, hub.url);
   await played(page, "counter.mp4");
@@ -223,18 +243,18 @@ test("metrics that are not there once are asked for again; those of others never
 
 test("a running session's row stays the same one, and what is told of it is new", async (t) => {
   const page = await visit(t, chrome, hub.url);
-  let n = 0;
-  const session = (id) => ({ session: id, state: "running", mode: "file", media: { name: `${id}.mp4` }, accounting: { inferred: n } });
-  await page.route("**/v1/sessions", (r) => r.fulfill({ json: { sessions: (n++ < 2 ? ["a", "b"] : ["b", "c"]).map(session) } }));
+  let inferred = 1;
+  const session = (id) => ({ session: id, state: "running", mode: "file", media: { name: `${id}.mp4` }, accounting: { inferred } });
+  await page.route("**/v1/sessions", (r) => r.fulfill({ json: { sessions: (inferred < 3 ? ["a", "b"] : ["b", "c"]).map(session) } }));
   await page.clock.install();
   await page.reload();
   const [a, b] = ["a", "b"].map((id) => page.locator("#sessions button").filter({ hasText: `${id}.mp4` }));
   await b.focus();
   await b.filter({ hasText: "1 frame" }).waitFor();
   const row = await b.elementHandle();
-  for (const frames of [2, 3]) {
+  for (inferred of [2, 3]) {
     await page.clock.runFor(3000);
-    await b.filter({ hasText: `${frames} frames` }).waitFor();
+    await b.filter({ hasText: `${inferred} frames` }).waitFor();
   }
   assert.ok(await row.evaluate((r) => r.isConnected && r === document.activeElement));
   assert.equal(await a.count(), 0);

@@ -21,12 +21,16 @@ after(async () => {
 
 /** Lets what the page says first wait. */
 async function holdStart(page) {
-  const hold = { release: () => {}, asked: null };
+  const hold = { release: () => {}, asked: false };
   const free = new Promise((done) => (hold.release = done));
-  hold.asked = new Promise((asked) => page.routeWebSocket(/v1\/session/, (ws) => {
+  await page.routeWebSocket(/v1\/session/, (ws) => {
     const server = ws.connectToServer();
-    ws.onMessage((m) => (asked(), free.then(() => server.send(m))));
-  }));
+    ws.onMessage(async (m) => {
+      hold.asked = true;
+      await free;
+      server.send(m);
+    });
+  });
   return hold;
 }
 
@@ -121,13 +125,35 @@ test("what is set before the hub answers is in force", async (t) => {
   const hold = await holdStart(page);
   await page.reload();
   await page.setInputFiles("#file", media("plain.mp4"));
-  await hold.asked;
+  await waitFor(async () => hold.asked);
   await page.locator("#sample").selectOption("1");
   await page.locator("#track").setChecked(false);
   hold.release();
   await says(page, /done/);
   const set = (await hub.events(await sessionOf(page))).filter((e) => e.type === "configured");
   assert.deepEqual(set.at(-1).sample, { fps: 1 });
+});
+
+test("what is set while there is no engine is said again when there is one", async (t) => {
+  const page = await visit(t, chrome, hub.url);
+  let [refused, pieces] = [false, 0];
+  await page.routeWebSocket(/v1\/session/, (ws) => {
+    const server = ws.connectToServer();
+    ws.onMessage((m) => {
+      const configures = typeof m === "string" && m.includes('"configure"');
+      if (typeof m !== "string" && pieces++ > 0) return; // the session goes on meanwhile
+      if (!configures || refused) return server.send(m);
+      refused = true;
+      ws.send(JSON.stringify({ type: "error", id: JSON.parse(m).id, code: "engine_unavailable", message: "not yet", temporary: true, fatal: false }));
+      ws.send(JSON.stringify({ type: "state", state: "running" }));
+    });
+  });
+  await page.reload();
+  await page.setInputFiles("#file", media("people.mp4"));
+  const id = await sessionOf(page);
+  await page.locator("#sample").selectOption("1");
+  await waitFor(async () => (await hub.events(id)).some((e) => e.type === "configured" && e.sample.fps === 1));
+  assert.equal(await page.locator("#problem").isVisible(), false);
 });
 
 test("a session that is closed while the hub is away is cancelled when it is back", async (t) => {
@@ -143,6 +169,25 @@ test("a session that is closed while the hub is away is cancelled when it is bac
   await hub.start();
   const last = await waitFor(async () => (await hub.events(id)).findLast((e) => e.type === "end"));
   assert.equal(last.outcome, "cancelled");
+});
+
+test("a file that is dropped again is sent where a page may not hash", async (t) => {
+  const script = () => {
+    window.indexedDB.open = () => { throw new Error("no files here"); };
+    Object.defineProperty(crypto, "subtle", { value: undefined });
+  };
+  const page = await visit(t, chrome, hub.url, { script });
+  const hold = await holdUpload(page, 1);
+  await page.reload();
+  await page.locator("#sample").selectOption("2");
+  await page.setInputFiles("#file", media("people.mp4"));
+  const id = await sessionOf(page);
+  hold.sent = -1000;
+  await page.reload();
+  await says(page, /Drop people\.mp4 again/);
+  await page.setInputFiles("#file", media("people.mp4"));
+  await says(page, /done\. 20 frames/);
+  assert.equal(await sessionOf(page), id);
 });
 
 test("a file that changes under the upload is asked for again, and the session goes on with the right one", async (t) => {
@@ -165,6 +210,7 @@ test("a file that changes under the upload is asked for again, and the session g
   utimesSync(name, 1, 1);
   await page.evaluate(() => window.go());
   await page.getByRole("alert").filter({ hasText: "cannot be read any more" }).waitFor();
+  await page.waitForFunction(() => import("/page/desk.js").then(({ now }) => now.session.acked > 0));
   hold.sent = -1000;
   const changed = readFileSync(media("people.mp4"));
   changed[5000] ^= 1;

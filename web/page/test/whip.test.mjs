@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 
-import { Hub, away, browser, counterReader, patience, says, sessionOf, visit } from "./harness.mjs";
+import { Hub, away, browser, counterReader, patience, says, sessionOf, visit, waitFor } from "./harness.mjs";
 
 const hub = new Hub();
 let chrome;
@@ -164,7 +164,7 @@ test("a screen is shared: what it shows is looked at, and stops when the browser
 });
 
 test("the hub is restarted while the camera runs: the same session goes on as another segment", async (t) => {
-  const page = await visit(t, chrome, hub.url, { permissions: ["camera"], allowed: away });
+  const page = await visit(t, chrome, hub.url, { permissions: ["camera"], allowed: [/404/, ...away] });
   await page.getByRole("button", { name: "Camera", exact: true }).click();
   await page.waitForFunction(() => Number(document.getElementById("stage").dataset.frame) >= 5);
   const id = await sessionOf(page);
@@ -178,6 +178,17 @@ test("the hub is restarted while the camera runs: the same session goes on as an
   await page.getByRole("button", { name: "Stop" }).click();
   await hub.start("--rtc-listen", "127.0.0.1:0");
   await says(page, /Camera: done/);
+});
+
+test("a camera that is closed while the hub is away is ended when it is back", async (t) => {
+  const page = await visit(t, chrome, hub.url, { permissions: ["camera"], allowed: [/404/, ...away] });
+  await page.getByRole("button", { name: "Camera", exact: true }).click();
+  await page.waitForFunction(() => document.getElementById("stage").dataset.frame !== undefined);
+  const id = await sessionOf(page);
+  await hub.stop();
+  await page.getByRole("button", { name: "Close" }).click();
+  await hub.start("--rtc-listen", "127.0.0.1:0");
+  await waitFor(async () => (await hub.events(id)).some((e) => e.type === "end"));
 });
 
 test("a session that ended while the hub was away is over, and the camera off", async (t) => {
