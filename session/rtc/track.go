@@ -15,11 +15,12 @@ import (
 	"detections/session/wire"
 )
 
-// When a key frame is asked for again while one is needed. The first time soon: on a
-// line that loses packets the first one may be lost too. Then not so often: a sender
-// makes one for each, and they are large.
+// When a key frame is asked for again while one is needed. At first soon after it could
+// have come: on a line that loses packets, the question may be lost, and what answers it.
+// Then not so often: a sender makes one for each, and they are large.
 const (
-	pliSoon  = 100 * time.Millisecond
+	pliSoon  = 100 * time.Millisecond // and the way there and back
+	pliOften = 4                      // that is done so often
 	pliEvery = 250 * time.Millisecond
 )
 
@@ -36,6 +37,7 @@ type receiver struct {
 	look   time.Time // when to look for another track next
 	pli    time.Time // when a key frame was asked for last
 	asked  int       // how often one was asked for since none was needed
+	way    time.Duration
 
 	begun    bool
 	moved    bool      // no frame of this track was written yet
@@ -230,10 +232,19 @@ func (c *conn) extensions() []webrtc.RTPHeaderExtensionParameter {
 
 // patience is how long after a key frame was asked for one is asked for again.
 func (r *receiver) patience() time.Duration {
-	if r.asked < 2 {
-		return pliSoon
+	if r.asked < pliOften {
+		return pliSoon + r.way
 	}
 	return pliEvery
+}
+
+// longestWay bounds how long the way there and back is believed to be.
+const longestWay = 500 * time.Millisecond
+
+// roundTrip is how long the way to the client and back takes, as far as is known.
+func (c *conn) roundTrip() time.Duration {
+	pair, _ := c.pc.SCTP().Transport().ICETransport().GetSelectedCandidatePairStats()
+	return min(time.Duration(pair.CurrentRoundTripTime*float64(time.Second)), longestWay)
 }
 
 // ask asks the sender for a key frame, not too often.
@@ -245,7 +256,7 @@ func (r *receiver) ask(now time.Time) {
 	if ssrc == 0 { // no packet has come
 		return
 	}
-	r.pli = now
+	r.pli, r.way = now, r.c.roundTrip()
 	r.asked++
 	if err := r.c.pc.WriteRTCP([]rtcp.Packet{&rtcp.PictureLossIndication{MediaSSRC: ssrc}}); err != nil {
 		r.c.log.Debug("asking for a key frame", "err", err)
