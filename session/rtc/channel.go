@@ -23,7 +23,7 @@ const (
 	replyBuffer   = 16
 )
 
-// teller writes a data channel. Owned by tell.
+// teller writes a data channel: run, called by tell, is all that writes. The library calls hear.
 type teller struct {
 	c       *conn
 	d       *webrtc.DataChannel

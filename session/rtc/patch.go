@@ -79,6 +79,9 @@ func (s *Server) Patch(principal, resource, match, text string) (answer, etag st
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if match == `"*"` {
+		match = "*" // so the example of the WHIP and WHEP documents has it, and who copied it
+	}
 	old := c.offer.sdp
 	restart := f.ufrag != "" && f.ufrag != ufragOf(old)
 	switch {

@@ -120,7 +120,7 @@ func TestAnAnswerHasWhatWHIPAsksFor(t *testing.T) {
 		{"PATCH", h.Get("Location"), "a=ice-ufrag:x", 428, []string{"Content-Type", "application/trickle-ice-sdpfrag"}},
 		{"PATCH", h.Get("Location"), "a=ice-ufrag:x", 412, []string{"Content-Type", "application/trickle-ice-sdpfrag", "If-Match", `"other"`}},
 		{"PATCH", h.Get("Location"), "a=candidate:nonsense", 204, []string{"Content-Type", "application/trickle-ice-sdpfrag", "If-Match", h.Get("ETag")}},
-		{"PATCH", h.Get("Location"), "a=ice-ufrag:x", 412, []string{"Content-Type", "application/trickle-ice-sdpfrag", "If-Match", `"*"`}},
+		{"PATCH", h.Get("Location"), "a=ice-ufrag:x", 400, []string{"Content-Type", "application/trickle-ice-sdpfrag", "If-Match", `"*"`}},
 		{"PATCH", h.Get("Location"), "nonsense", 400, []string{"Content-Type", "application/trickle-ice-sdpfrag", "If-Match", h.Get("ETag")}},
 		{"PATCH", h.Get("Location"), strings.Repeat("a=candidate:1 1 udp 1 127.0.0.1 9 typ host\r\n", 65), 429, []string{"Content-Type", "application/trickle-ice-sdpfrag", "If-Match", h.Get("ETag")}},
 		{"PATCH", h.Get("Location"), strings.Repeat("a=x\r\n", 4000), 413, []string{"Content-Type", "application/trickle-ice-sdpfrag", "If-Match", h.Get("ETag")}},
